@@ -61,6 +61,7 @@ class Node(Struct, frozen=True, kw_only=True):
     `chain` names a list field of the record: one request per element, each after the one before.
     `n` repeats each request. `prompt` is a template over fields, source names, `item` and `previous`.
     `sampling` are vLLM sampling parameters.
+    `output_tokens` names a field that tells how many tokens the output will have, where the data know.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Node(Struct, frozen=True, kw_only=True):
     n: int = 1
     chat: bool = False
     sampling: Mapping[str, object] = field(default_factory=dict)
+    output_tokens: str | None = None
 
     @property
     def max_tokens(self) -> int | None:

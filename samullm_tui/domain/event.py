@@ -182,7 +182,10 @@ class LateAnswerDropped(Event, frozen=True):
 
 
 class GpuSample(Struct, frozen=True):
-    """One GPU. None: not known. `simulated` figures come from a simulated engine, never from a device."""
+    """One GPU. None: not known. `utilization` is a fraction from 0 to 1.
+
+    `simulated` figures come from a simulated engine, never from a device.
+    """
 
     index: int
     utilization: float | None = None
@@ -194,6 +197,8 @@ class GpuSample(Struct, frozen=True):
 
 
 class HostSample(Struct, frozen=True):
+    """The machine. `cpu_utilization` is a fraction from 0 to 1 over all its cores."""
+
     cpu_utilization: float
     memory_used_bytes: int
     memory_total_bytes: int
@@ -201,7 +206,7 @@ class HostSample(Struct, frozen=True):
 
 
 class EngineSample(Struct, frozen=True):
-    """One engine as the dispatcher and the engine's own metrics see it."""
+    """One engine as the dispatcher and the engine's own metrics see it. `kv_usage` is a fraction from 0 to 1."""
 
     replica: str
     llm: str

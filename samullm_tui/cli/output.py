@@ -1,0 +1,44 @@
+"""How verbs speak: one JSON object on stdout, or tables there; everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from samullm_tui.domain.sanitise import sanitise
+
+__all__ = ["print_json", "print_table", "say", "seconds"]
+
+
+def print_json(value: object) -> None:
+    """Exactly one JSON object on stdout."""
+    print(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+
+
+def say(text: str) -> None:
+    """A message to a person, on stderr."""
+    print(sanitise(text, newlines=False), file=sys.stderr)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need; the first to the left, the others to the right."""
+    table = [list(header), *[[sanitise(cell) for cell in row] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        first, *others = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join([first, *others]).rstrip())
+
+
+def seconds(value: float) -> str:
+    """`41.3 s`, `6m 52s`, `3h 05m`."""
+    if value < 60:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"

@@ -1,0 +1,211 @@
+"""The registry of everything an operator can do. Bindings, the key line, help and the palette all read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+from textual.binding import Binding
+
+__all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
+
+LISTS = ("library", "plans", "run", "replay", "palette", "help")
+PANES = ("application", "lengths", "decision")
+RUNS = ("run", "replay")
+
+
+class Action(Struct, frozen=True):
+    """`keys` are Textual's names, `glyph` is what the key line shows; no glyph keeps it off that line.
+
+    `when` names the fact that a screen must state for the action to work now; empty: always.
+    """
+
+    id: str
+    keys: str
+    glyph: str
+    label: str
+    help: str
+    screens: tuple[str, ...]
+    when: str = ""
+
+
+def _a(keys: str, glyph: str, label: str, text: str, screens: tuple[str, ...] | str, **more: str) -> Action:
+    where = (screens,) if isinstance(screens, str) else screens
+    return Action(
+        more.get("id", label.replace(" ", "_")), keys, glyph, label, text, where, more.get("when", "")
+    )
+
+
+ACTIONS: tuple[Action, ...] = (
+    _a("up,k", "", "up", "Move the cursor up, or scroll.", (*LISTS, *PANES)),
+    _a("down,j", "", "down", "Move the cursor down, or scroll.", (*LISTS, *PANES)),
+    _a("pageup", "", "page up", "Move or scroll a page up.", (*LISTS, *PANES)),
+    _a("pagedown", "", "page down", "Move or scroll a page down.", (*LISTS, *PANES)),
+    _a("home", "", "first", "Go to the first line.", (*(x for x in LISTS if x != "replay"), *PANES)),
+    _a("end", "", "last", "Go to the last line.", (*(x for x in LISTS if x != "replay"), *PANES)),
+    # Library
+    _a("enter", "⏎", "open", "Open the selected application, run or recording.", "library", when="selected"),
+    _a("slash", "/", "filter", "Show only what contains the text you type.", "library"),
+    _a(
+        "r",
+        "r",
+        "resume",
+        "Go on with an interrupted run where it stopped.",
+        ("library", "run"),
+        when="resumable",
+    ),
+    _a("v", "v", "replay", "Replay the run from its journal.", ("library", "run"), when="ended"),
+    _a("f5", "", "reload", "Look for applications, runs and recordings again.", "library"),
+    # Application
+    _a(
+        "p",
+        "p",
+        "plans",
+        "Plan it: candidate plans, ranked by simulated makespan.",
+        "application",
+        when="loaded",
+    ),
+    _a("l", "l", "lengths", "How long each LLM's answers are likely to be.", "application", when="loaded"),
+    # Lengths
+    _a("right,tab", "←→", "LLM", "Show the next LLM.", "lengths", id="next_llm", when="loaded"),
+    _a(
+        "left,shift+tab",
+        "",
+        "previous LLM",
+        "Show the previous LLM.",
+        "lengths",
+        id="previous_llm",
+        when="loaded",
+    ),
+    _a("f", "f", "family", "Draw the next fitted family beside the empirical CDF.", "lengths", when="loaded"),
+    _a("l", "l", "log axis", "Make the token axis logarithmic, or linear again.", "lengths", when="loaded"),
+    # Plans
+    _a(
+        "a",
+        "a",
+        "approve",
+        "Look at what starting the selected plan means, then start it.",
+        "plans",
+        when="planned",
+    ),
+    _a(
+        "enter",
+        "⏎",
+        "stages",
+        "The selected plan's stages in full, or its chart again.",
+        "plans",
+        when="planned",
+    ),
+    _a(
+        "p",
+        "p",
+        "rank by",
+        "Rank by the 90 % worst case instead of the median, or back.",
+        "plans",
+        when="planned",
+    ),
+    _a(
+        "c", "c", "compare", "Keep this plan's chart below while you look at others.", "plans", when="planned"
+    ),
+    # Run and replay
+    _a("space", "space", "pause", "Send no new requests; those in flight go on.", "run", when="running"),
+    _a("space", "space", "resume run", "Send requests again.", "run", id="unpause", when="paused"),
+    _a("d", "d", "drain", "Let requests in flight finish, then stop. Asks first.", "run", when="active"),
+    _a(
+        "s",
+        "s",
+        "stop",
+        "Stop now; requests in flight are lost and run again on resume. Asks.",
+        "run",
+        when="active",
+    ),
+    _a("space", "space", "play", "Play or pause.", "replay"),
+    _a("right", "←→", "seek", "Seek forward by a fortieth of the recording.", "replay", id="forward"),
+    _a("left", "", "seek back", "Seek back by a fortieth of the recording.", "replay", id="rewind"),
+    _a("right_square_bracket", "[ ]", "speed", "Play twice as fast.", "replay", id="faster"),
+    _a("left_square_bracket", "", "slower", "Play half as fast.", "replay"),
+    _a("n", "n", "next decision", "Seek to the next decision.", "replay", when="more_decisions"),
+    _a("home", "", "beginning", "Seek to the beginning.", "replay"),
+    _a("end", "", "ending", "Seek to the end.", "replay"),
+    _a(
+        "enter",
+        "⏎",
+        "decision",
+        "The selected decision: what was seen, compared and chosen.",
+        RUNS,
+        when="decided",
+    ),
+    _a("g", "g", "chart", "Plan and actual for each GPU, or the tables again.", RUNS),
+    _a("l", "l", "log", "What happened, line by line, or the decisions again.", RUNS),
+    # Decision
+    _a("right,n", "←→", "next", "The next decision.", "decision"),
+    _a("left", "", "previous", "The decision before.", "decision"),
+    # Confirm, approve, palette
+    _a("enter", "⏎", "do it", "Do it, when the word is typed.", ("approve", "confirm"), when="typed"),
+    _a("enter", "⏎", "do", "Do the selected thing.", "palette", id="choose", when="selected"),
+    # Everywhere
+    _a(
+        "y",
+        "y",
+        "copy",
+        "Copy what is selected to your clipboard (OSC 52).",
+        ("library", "lengths", "plans", *RUNS),
+    ),
+    _a(
+        "escape",
+        "esc",
+        "cancel",
+        "Stop waiting for the work that is under way.",
+        ("lengths", "plans"),
+        when="working",
+    ),
+    _a(
+        "escape",
+        "esc",
+        "back",
+        "Back to where you came from. Nothing is stopped by that.",
+        (
+            "application",
+            "lengths",
+            "plans",
+            "approve",
+            "run",
+            "replay",
+            "decision",
+            "help",
+            "palette",
+            "confirm",
+        ),
+        when="below",
+    ),
+    _a("t", "t", "theme", "The next theme.", (*LISTS[:4], *PANES, "help")),
+    _a("question_mark", "?", "help", "What this screen shows, and its keys.", (*LISTS[:4], *PANES)),
+    _a("ctrl+p", "^p", "commands", "Find a command by its name.", (*LISTS[:4], *PANES)),
+    _a("q", "q", "quit", "Leave the console. Runs go on.", (*LISTS[:4], *PANES, "help")),
+    _a(
+        "ctrl+c",
+        "",
+        "interrupt",
+        "Says how to leave; a run is never stopped by it.",
+        (*LISTS, *PANES, "approve", "confirm"),
+    ),
+)
+
+
+def actions_of(screen: str) -> tuple[Action, ...]:
+    """Everything that screen knows, in the order of the key line."""
+    return tuple(action for action in ACTIONS if screen in action.screens)
+
+
+def available(screen: str, facts: Iterable[str]) -> tuple[Action, ...]:
+    """What works on that screen now."""
+    known = set(facts)
+    return tuple(action for action in actions_of(screen) if not action.when or action.when in known)
+
+
+def bindings_of(screen: str) -> list[Binding]:
+    """Textual's bindings of a screen. Several may share a key: the first that is available wins."""
+    return [
+        Binding(action.keys, f"do('{action.id}')", action.label, show=False, id=f"{screen}.{action.id}")
+        for action in actions_of(screen)
+    ]

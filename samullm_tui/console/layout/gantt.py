@@ -1,0 +1,143 @@
+"""Engines over time as rows of cells: one row for a GPU, one letter and colour for an LLM, loads hatched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from samullm_tui.console.layout.bands import Axis, axis_labels
+from samullm_tui.console.layout.text import Line
+from samullm_tui.domain.plan import Span
+
+__all__ = ["Chart", "Mark", "Row", "gantt_axis", "gantt_lines", "gantt_rows", "gantt_strip", "marks_of"]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+IDLE, LOADING, NOW = "·", "▒", "│"
+
+
+class Mark(Struct, frozen=True):
+    """How an LLM is drawn everywhere: a letter and the number of its colour."""
+
+    letter: str
+    colour: int
+
+    @property
+    def text_style(self) -> str:
+        return f"llm{self.colour}"
+
+    @property
+    def bar_style(self) -> str:
+        return f"bar{self.colour}"
+
+
+class Chart(Struct, frozen=True):
+    """What the rows of one chart have in common: cells of time, marks, and where now is (seconds)."""
+
+    axis: Axis
+    marks: Mapping[str, Mark]
+    now_s: float | None = None
+
+
+class Row(Struct, frozen=True):
+    """GPUs with the same cells, drawn once. A cell is (glyph, style)."""
+
+    gpus: tuple[int, ...]
+    cells: tuple[tuple[str, str], ...]
+
+    @property
+    def label(self) -> str:
+        first, last = self.gpus[0], self.gpus[-1]
+        return str(first) if first == last else f"{first}–{last}"
+
+
+def marks_of(llms: Sequence[str]) -> dict[str, Mark]:
+    """Letters in the order of the application: A, B, C and so on."""
+    return {llm: Mark(LETTERS[i % len(LETTERS)], i) for i, llm in enumerate(llms)}
+
+
+def gantt_rows(spans: Sequence[Span], gpus: int, chart: Chart) -> list[Row]:
+    """One row for each GPU 0 … gpus - 1. A span without an end goes on until now, or the end of the axis."""
+    cells = [[(IDLE, "hairline")] * chart.axis.width for _ in range(gpus)]
+    for span in sorted(spans, key=lambda s: s.start_s):
+        for gpu in span.gpus:
+            if 0 <= gpu < gpus:
+                _draw(cells[gpu], span, chart)
+    return [Row((gpu,), tuple(_with_now(row, chart))) for gpu, row in enumerate(cells)]
+
+
+def _draw(cells: list[tuple[str, str]], span: Span, chart: Chart) -> None:
+    """Draws one span. A load is at least one cell wide: it must never vanish."""
+    if not cells or span.start_s > chart.axis.end_s:
+        return
+    mark = chart.marks.get(span.llm, Mark("?", 0))
+    horizon = chart.axis.end_s if chart.now_s is None else chart.now_s
+    start = chart.axis.cell(span.start_s)
+    stop = max(start + 1, _edge(horizon if span.end_s is None else span.end_s, chart.axis))
+    ready = stop if span.ready_s is None else min(stop, max(start + 1, _edge(span.ready_s, chart.axis)))
+    for i in range(start, min(ready, len(cells))):
+        cells[i] = (LOADING, mark.text_style)
+    for i in range(ready, min(stop, len(cells))):
+        cells[i] = (mark.letter, mark.bar_style)
+
+
+def _edge(seconds: float, axis: Axis) -> int:
+    """The first cell after a moment, rounded to the nearest edge."""
+    span = max(axis.end_s - axis.start_s, 1e-9)
+    return min(axis.width, max(0, round((seconds - axis.start_s) / span * axis.width)))
+
+
+def _with_now(cells: list[tuple[str, str]], chart: Chart) -> list[tuple[str, str]]:
+    if chart.now_s is None or not cells:
+        return cells
+    now = chart.axis.cell(chart.now_s)
+    return [*cells[:now], (NOW, "accent"), *cells[now + 1 :]]
+
+
+def gantt_lines(rows: Sequence[Row], height: int) -> list[Line]:
+    """At most `height` lines `0 ┃ ▒▒AAAA`: equal neighbours are joined where there is too little room."""
+    if len(rows) > height:
+        rows = _joined(rows)
+    shown = rows if len(rows) <= height else rows[: max(0, height - 1)]
+    width = max((len(row.label) for row in rows), default=1)
+    lines = [_line(row, width) for row in shown]
+    if len(shown) < len(rows) and height > 0:
+        hidden = sum(len(row.gpus) for row in rows[len(shown) :])
+        lines.append([(f"{'':{width}}   … {hidden} more GPUs, in fewer rows than they need", "dim")])
+    return lines
+
+
+def _joined(rows: Sequence[Row]) -> list[Row]:
+    groups = (list(group) for _, group in groupby(rows, key=lambda row: row.cells))
+    return [Row(tuple(gpu for row in group for gpu in row.gpus), group[0].cells) for group in groups]
+
+
+def _line(row: Row, width: int) -> Line:
+    return [(f"{row.label:>{width}} ", "dim"), ("┃", "hairline"), *_runs(row.cells)]
+
+
+def _runs(cells: Sequence[tuple[str, str]]) -> Line:
+    """Neighbouring cells of one style as one segment: fewer bytes to the terminal."""
+    return [
+        ("".join(glyph for glyph, _ in group), style)
+        for style, group in (
+            (style, list(group)) for style, group in groupby(cells, key=lambda cell: cell[1])
+        )
+    ]
+
+
+def gantt_axis(axis: Axis, label_width: int) -> Line:
+    """The line of moments above the rows."""
+    return [(" " * (label_width + 2) + axis_labels(axis, max(1, axis.width // 9)), "dim")]
+
+
+def gantt_strip(rows: Sequence[Row]) -> Line:
+    """All GPUs in one line: in each cell what most of them do, idle only where all are."""
+    if not rows:
+        return []
+    cells = []
+    for column in zip(*(row.cells for row in rows), strict=True):
+        busy = [cell for cell in column if cell[0] != IDLE] or list(column)
+        cells.append(max(busy, key=lambda cell: (busy.count(cell), cell)))
+    return _runs(cells)

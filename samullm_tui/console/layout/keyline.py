@@ -1,0 +1,30 @@
+"""The bottom line: keys that work now, as many as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from samullm_tui.console.layout.text import Line, pad_line
+
+__all__ = ["key_line"]
+
+KEPT = ("?", "esc", "q")
+"""Keys that stay however narrow the line is: how to learn the others, and how to leave."""
+
+
+def key_line(keys: Sequence[tuple[str, str]], width: int) -> Line:
+    """(glyph, label) pairs in exactly `width` cells. What does not fit is left out whole, last first."""
+    shown = list(keys)
+    while len(shown) > 1 and sum(_size(key) for key in shown) > width - 1:
+        dropped = next((key for key in reversed(shown) if key[0] not in KEPT), shown[-1])
+        shown.remove(dropped)
+    line: Line = [(" ", "")]
+    for glyph, label in shown:
+        line += [(glyph, "accent"), (f" {label}", "dim"), ("   ", "")]
+    return pad_line(line[:-1], width)
+
+
+def _size(key: tuple[str, str]) -> int:
+    return cell_len(key[0]) + cell_len(key[1]) + 4

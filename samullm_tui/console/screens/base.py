@@ -1,0 +1,155 @@
+"""What all screens share: a title line, a body, a key line, and one way from a key to what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from samullm_tui.console.actions import available
+from samullm_tui.console.layout.keyline import key_line
+from samullm_tui.console.layout.text import Line, pad_line, spread
+from samullm_tui.console.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from samullm_tui.console.app import SamullmApp
+    from samullm_tui.console.themes import Theme
+
+__all__ = ["ConsoleScreen"]
+
+MIN_WIDTH, MIN_HEIGHT = 60, 15
+
+
+class ConsoleScreen(Screen[None], inherit_bindings=False):
+    """A screen of the console. `NAME` is its name in the registry of actions.
+
+    An action `id` is the method `do_id`; it works when its fact is among `facts()`.
+    """
+
+    NAME: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (110, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (34, "-tall")]  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._message: tuple[str, str] | None = None
+        self.title_pane = Pane(lambda width, _: [self._title(width)], self._theme, id="title")
+        self.body_pane = Pane(self.body, self._theme, id="body")
+        self.key_pane = Pane(lambda width, _: [self._keys(width)], self._theme, id="keys")
+        self.notice_pane = Pane(self._notice, self._theme, id="notice")
+
+    def compose(self) -> ComposeResult:
+        yield self.title_pane
+        yield self.body_pane
+        yield self.key_pane
+        yield self.notice_pane
+
+    @property
+    def console(self) -> SamullmApp:
+        """The application, by its own type."""
+        app: SamullmApp = self.app  # type: ignore[assignment]
+        return app
+
+    # What a screen says of itself
+
+    def where(self) -> tuple[Line, Line]:
+        """Left and right part of the title line: where I am, and what state it is in."""
+        raise NotImplementedError
+
+    def body(self, width: int, height: int) -> list[Line]:
+        """Everything between title and key line."""
+        raise NotImplementedError
+
+    def facts(self) -> set[str]:
+        """What is true now, in the words of the registry."""
+        return {"below"} if len(self.app.screen_stack) > 1 else set()
+
+    # Drawing
+
+    def redraw(self, *, whole: bool = False) -> None:
+        """Draws again what changed. A screen that is covered draws when it comes back."""
+        if not self.is_current:
+            return
+        for pane in (self.title_pane, self.body_pane, self.key_pane, self.notice_pane):
+            pane.redraw(whole=whole)
+
+    def say(self, text: str, style: str = "") -> None:
+        """A message in place of the key line, until the next key."""
+        self._message = (text, style)
+        self.redraw()
+
+    def on_screen_resume(self) -> None:
+        self.redraw(whole=True)
+
+    def _theme(self) -> Theme:
+        return self.console.look
+
+    def _title(self, width: int) -> Line:
+        left, right = self.where()
+        return spread([(" ", ""), ("samullm", "accent bold"), ("  ", ""), *left], [*right, (" ", "")], width)
+
+    def _keys(self, width: int) -> Line:
+        if self._message:
+            return pad_line([(" ", ""), self._message], width)
+        shown = [
+            (action.glyph, action.label) for action in available(self.NAME, self.facts()) if action.glyph
+        ]
+        return key_line(shown, width)
+
+    def _notice(self, width: int, height: int) -> list[Line]:
+        text = f"{self.app.size.width}×{self.app.size.height} is too small: needs {MIN_WIDTH}×{MIN_HEIGHT}"
+        lines: list[Line] = [[] for _ in range(max(0, height // 2 - 1))]
+        return [*lines, pad_line([(text, "bold")], width), [("runs go on without the console", "dim")]]
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action != "do":
+            return True
+        return any(known.id == parameters[0] for known in available(self.NAME, self.facts()))
+
+    def action_do(self, action: str) -> None:
+        """What every binding calls."""
+        perform: Callable[[], None] = getattr(self, f"do_{action}")
+        perform()
+
+    def on_key(self, event: events.Key) -> None:
+        if self._message:
+            self._message = None
+            self.key_pane.redraw()
+        if self.typed(event):
+            event.stop()
+            event.prevent_default()
+            self.redraw()
+
+    def typed(self, event: events.Key) -> bool:
+        """Takes a key as text where the screen has a field open. True: the key is used up."""
+        return False
+
+    # What works everywhere
+
+    def do_back(self) -> None:
+        self.app.pop_screen()
+
+    def do_quit(self) -> None:
+        self.app.exit(0)
+
+    def do_interrupt(self) -> None:
+        self.say("q leaves the console; runs go on without it", "warning")
+
+    def do_theme(self) -> None:
+        self.console.next_theme()
+
+    def do_help(self) -> None:
+        self.console.open_help(self)
+
+    def do_commands(self) -> None:
+        self.console.open_palette(self)
+
+    def copy(self, text: str, what: str) -> None:
+        """Puts a text on the operator's clipboard, through the terminal."""
+        self.app.copy_to_clipboard(text)
+        self.say(f"copied {what}: {text}", "dim")

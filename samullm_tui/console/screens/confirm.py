@@ -1,0 +1,55 @@
+"""A dangerous thing asks first: what will happen, in numbers. The default is no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from textual import events
+
+from samullm_tui.console.actions import bindings_of
+from samullm_tui.console.layout.text import Line, wrap
+from samullm_tui.console.screens.base import ConsoleScreen
+
+__all__ = ["ConfirmScreen"]
+
+
+class ConfirmScreen(ConsoleScreen):
+    """Calls `then` when `word` is typed and confirmed; the screen below is back before that."""
+
+    NAME: ClassVar[str] = "confirm"
+    BINDINGS = bindings_of("confirm")
+
+    def __init__(self, question: str, facts: Sequence[str], word: str, then: Callable[[], None]) -> None:
+        super().__init__()
+        self.question = question
+        self.consequences = facts
+        self.word = word
+        self.then = then
+        self.field = ""
+
+    def where(self) -> tuple[Line, Line]:
+        return [("Are you sure?", "bold")], []
+
+    def body(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = [[], [(self.question, "bold")], []]
+        lines += [[(line, "")] for fact in self.consequences for line in wrap(fact, width - 6)]
+        question: Line = [("Type ", ""), (self.word, "accent bold"), (" and ⏎, esc to go back:  ", "")]
+        question += [(self.field, "bold"), ("▏", "accent")]
+        return [[("   ", ""), *line] for line in [*lines, [], question]]
+
+    def facts(self) -> set[str]:
+        return super().facts() | ({"typed"} if self.field == self.word else set())
+
+    def typed(self, event: events.Key) -> bool:
+        if event.key == "backspace":
+            self.field = self.field[:-1]
+        elif event.character and event.is_printable:
+            self.field = (self.field + event.character)[-20:]
+        else:
+            return False
+        return True
+
+    def do_do_it(self) -> None:
+        self.app.pop_screen()
+        self.app.call_later(self.then)

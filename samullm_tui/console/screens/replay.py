@@ -1,0 +1,152 @@
+"""A recording: the Run screen at any moment, with a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from samullm_tui.console.actions import bindings_of
+from samullm_tui.console.describe import KEPT, log_of
+from samullm_tui.console.layout.text import Line
+from samullm_tui.console.screens.running import MomentScreen
+from samullm_tui.console.views.run import run_title, transport_line
+from samullm_tui.domain.errors import SamullmError
+from samullm_tui.journal.timeline import Timeline
+
+__all__ = ["ReplayScreen"]
+
+TICK_S = 0.5
+SEEK_SHARE = 1 / 40
+SLOWEST, FASTEST = 0.25, 4096.0
+LOOK_BACK = 20 * KEPT
+"""How many events to look through for lines of the log."""
+
+
+class ReplayScreen(MomentScreen):
+    """Plays a recording at `speed` times its own pace."""
+
+    NAME: ClassVar[str] = "replay"
+    BINDINGS = bindings_of("replay")
+
+    def __init__(self, path: Path, *, speed: float = 1.0, playing: bool = True) -> None:
+        super().__init__()
+        self.path = path
+        self.at_s = 0.0
+        self.speed = speed
+        self.playing = playing
+        self._timeline: Timeline | None = None
+        self._then = 0.0
+
+    # Data
+
+    def on_mount(self) -> None:
+        self.run_worker(self._load(), group="load")
+        self.set_interval(TICK_S, self._tick)
+
+    async def _load(self) -> None:
+        try:
+            self._timeline = await asyncio.to_thread(self.console.sources.timeline, self.path)
+        except SamullmError as error:
+            self.playing = False
+            self.say(str(error.problems[0]), "bad")
+            return
+        self._then = time.monotonic()
+        self.seek(0.0)
+
+    def _tick(self) -> None:
+        now, then = time.monotonic(), self._then
+        self._then = now
+        if (
+            self.playing
+            and self._timeline is not None
+            and self.is_current
+            and not self.console.terminal_is_behind
+        ):
+            self.seek(self.at_s + (now - then) * self.speed)
+
+    def seek(self, at_s: float) -> None:
+        """Shows the run at that moment; at the end it pauses."""
+        timeline = self._timeline
+        if timeline is None:
+            return
+        self.at_s = min(timeline.duration_s, max(0.0, at_s))
+        if self.at_s >= timeline.duration_s:
+            self.playing = False
+        index = timeline.index_at(self.at_s)
+        if index + 1 != self.state.events:
+            self.state = timeline.state_at(index)
+            self.log_lines = tuple(log_of(timeline.events[max(0, index + 1 - LOOK_BACK) : index + 1]))
+        self.redraw()
+
+    # What is shown
+
+    def where(self) -> tuple[Line, Line]:
+        left, right = run_title(self.state, self.status)
+        return [("Replay ", "dim"), *left], right
+
+    def transport(self, width: int) -> Line | None:
+        timeline = self._timeline
+        if timeline is None:
+            return [("reading the recording …", "dim")]
+        decided = [timeline.at_s(index) for index in timeline.decision_indices]
+        return transport_line(
+            self.at_s, timeline.duration_s, self.speed, width, playing=self.playing, marks_s=decided
+        )
+
+    def facts(self) -> set[str]:
+        facts = super().facts()
+        return facts | {"more_decisions"} if self._next_decision() is not None else facts
+
+    def _next_decision(self) -> int | None:
+        """The index of the first decision that has not happened yet."""
+        if self._timeline is None:
+            return None
+        return next((i for i in self._timeline.decision_indices if i >= self.state.events), None)
+
+    # Keys
+
+    def do_play(self) -> None:
+        timeline = self._timeline
+        if timeline is None:
+            return
+        if not self.playing and self.at_s >= timeline.duration_s:
+            self.seek(0.0)
+        self.playing = not self.playing
+        self._then = time.monotonic()
+        self.redraw()
+
+    def _skip(self, by: float) -> None:
+        if self._timeline is not None:
+            self.seek(self.at_s + by * self._timeline.duration_s)
+
+    def do_forward(self) -> None:
+        self._skip(SEEK_SHARE)
+
+    def do_rewind(self) -> None:
+        self._skip(-SEEK_SHARE)
+
+    def do_beginning(self) -> None:
+        self.seek(0.0)
+
+    def do_ending(self) -> None:
+        if self._timeline is not None:
+            self.seek(self._timeline.duration_s)
+
+    def _pace(self, factor: float) -> None:
+        self.speed = min(FASTEST, max(SLOWEST, self.speed * factor))
+        self.redraw()
+
+    def do_faster(self) -> None:
+        self._pace(2.0)
+
+    def do_slower(self) -> None:
+        self._pace(0.5)
+
+    def do_next_decision(self) -> None:
+        index = self._next_decision()
+        if index is None or self._timeline is None:
+            return
+        self.playing, self.cursor, self.show_log = False, 0, False
+        self.seek(self._timeline.at_s(index))

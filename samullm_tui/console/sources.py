@@ -1,0 +1,109 @@
+"""Where the console gets its data, and how it makes things happen. Tests give it other sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
+
+from samullm_tui.domain.application import Application
+from samullm_tui.domain.event import AnyEvent, EngineKind, GpuSample
+from samullm_tui.domain.plan import Candidate, Forecast
+
+if TYPE_CHECKING:
+    from samullm_tui.console.reports import CheckReport, LengthReport
+    from samullm_tui.journal.timeline import Timeline
+    from samullm_tui.supervisor.runs import RunSummary
+
+__all__ = ["Command", "Place", "Settings", "Sources", "Tail"]
+
+Command = Literal["pause", "resume", "drain", "stop"]
+
+
+class Settings(Struct, frozen=True):
+    """What the command line said. None: not said."""
+
+    cluster: str | None = None
+    engine: EngineKind | None = None
+    seed: int = 0
+    speed: float | Literal["max"] = 1.0
+    samples: int = 20
+    quantile: float = 0.5
+
+
+class Place(Struct, frozen=True):
+    """Where a run would happen. `cluster` is what to give on a command line; `engine` who would serve.
+
+    `gpus` of a preset are not here: everything on them is simulated.
+    """
+
+    cluster: str
+    title: str
+    engine: EngineKind
+    gpus: int
+    present: bool
+    notes: tuple[str, ...] = ()
+
+
+class Tail(Protocol):
+    """A journal that may still grow."""
+
+    def poll(self, max_bytes: int = -1) -> list[AnyEvent]:
+        """What was appended since the last call, at most about `max_bytes` of it. Raises SamullmError."""
+
+
+class Sources(Protocol):
+    """Everything outside. What is not `async` may block: the console calls it in a thread. Raises SamullmError."""
+
+    def place(self) -> Place:
+        """The cluster and the engines that would be used."""
+
+    def applications(self) -> Sequence[Path]:
+        """Application files, shipped and the operator's own."""
+
+    def recordings(self) -> Sequence[Path]:
+        """Recorded runs."""
+
+    def runs(self) -> Sequence[RunSummary]:
+        """Runs of this machine with an honest state, latest first."""
+
+    def load(self, path: Path) -> Application:
+        """Reads an application file."""
+
+    def timeline(self, path: Path) -> Timeline:
+        """A recording, or a run's folder, to move along."""
+
+    def tail(self, run: str) -> Tail:
+        """The journal of a run of this machine."""
+
+    def summary(self, run: str) -> RunSummary:
+        """One run with its honest state."""
+
+    async def check(self, path: Path) -> CheckReport:
+        """Counts the requests of an application, in another process."""
+
+    async def forecast(self, path: Path) -> Forecast:
+        """Plans an application in another process. Cancelling kills that process."""
+
+    async def lengths(self, path: Path) -> LengthReport:
+        """The length distributions of an application's LLMs, from another process."""
+
+    def gpus_now(self) -> Sequence[GpuSample]:
+        """What the GPUs of this machine hold now; empty without GPUs."""
+
+    def launch(self, application: Path, candidate: Candidate, place: Place) -> str:
+        """Creates a run with this plan, approved, and starts its supervisor. Returns the run's name."""
+
+    def resume(self, run: str) -> None:
+        """Starts a supervisor on an interrupted run."""
+
+    def control(self, run: str, command: Command) -> str:
+        """Sends a command to the run's supervisor. Returns its answer in words."""
+
+    def saved_theme(self) -> str:
+        """The theme that the operator chose last; empty when none was."""
+
+    def save_theme(self, name: str) -> None:
+        """Remembers the operator's choice."""

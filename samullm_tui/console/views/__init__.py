@@ -1,0 +1,1 @@
+"""What each screen shows: pure functions of its data and its size, to lines."""

@@ -1,0 +1,103 @@
+"""How long the answers of one LLM are likely to be."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from samullm_tui.console.layout.cdf import Curve, cdf_lines
+from samullm_tui.console.layout.gantt import Mark
+from samullm_tui.console.layout.histogram import histogram_lines
+from samullm_tui.console.layout.numbers import count
+from samullm_tui.console.layout.text import Line, columns, heading, pad_line, styled, wrap
+from samullm_tui.console.reports import Family, LLMLengths
+
+__all__ = ["LengthsView", "lengths_body"]
+
+TALLEST = 20
+"""Charts higher than this say nothing more."""
+
+
+class LengthsView(Struct, frozen=True):
+    """One LLM's report, and how to draw it. `family` names the fitted curve to draw."""
+
+    llm: LLMLengths
+    mark: Mark
+    family: str
+    log: bool = False
+
+
+def lengths_body(view: LengthsView, width: int, height: int) -> list[Line]:
+    """Charts, figures, families: as high as there is room."""
+    inner = width - 2
+    below = [[], _figures(view.llm, inner), [], *_families(view), *_source(view, inner)]
+    charts = max(6, min(TALLEST, height - len(below)))
+    lines = [*_charts(view, inner, charts), *below]
+    return [[(" ", ""), *line] for line in lines[:height]]
+
+
+def _charts(view: LengthsView, width: int, height: int) -> list[Line]:
+    left = (width - 3) // 2
+    right = width - left - 3
+    llm, style = view.llm, view.mark.text_style
+    scale = "log scale" if view.log else ""
+    bars = [
+        heading("Output tokens", left, scale),
+        *histogram_lines(llm.histogram_edges, llm.histogram, left, height - 1, style, log=view.log),
+    ]
+    curves = [Curve(llm.cdf_tokens, llm.cdf, style)]
+    curves += [
+        Curve(llm.cdf_tokens, f.cdf, "accent", dotted=True)
+        for f in llm.families
+        if f.name == view.family and f.cdf
+    ]
+    legend = f"━ measured  ┄ {view.family}" if len(curves) > 1 else "━ measured"
+    plot = [heading("Share below", right, legend), *cdf_lines(curves, right, height - 1, log=view.log)]
+    return [columns([(a, left), ([], 3), (b, right)]) for a, b in zip(bars, plot, strict=True)]
+
+
+def _figures(llm: LLMLengths, width: int) -> Line:
+    pairs = (
+        ("mean", count(llm.mean)),
+        ("p50", count(llm.p50)),
+        ("p90", count(llm.p90)),
+        ("p99", count(llm.p99)),
+        ("longest", count(llm.max)),
+        ("cut short", f"{100 * llm.censored_share:.1f} %"),
+    )
+    line: Line = []
+    for name, value in pairs:
+        line += [(f"{name} ", "dim"), (value, "bold"), ("   ", "")]
+    return pad_line(line[:-1], width)
+
+
+def _families(view: LengthsView) -> list[Line]:
+    families = view.llm.families
+    lines: list[Line] = [[(f"  {'family':<14}{'KS':>7}{'AIC':>14}{'p99':>9}", "dim")]]
+    lines.append(
+        [
+            (f"  {'measured':<14}{'–':>7}{'–':>14}{count(view.llm.p99):>9}", ""),
+            ("   used for planning", "dim"),
+        ]
+    )
+    best = min(families, key=lambda family: family.aic, default=None)
+    return [*lines, *(_family(family, best, drawn=family.name == view.family) for family in families)]
+
+
+def _family(family: Family, best: Family | None, *, drawn: bool) -> Line:
+    line: Line = [
+        ("▸ " if drawn else "  ", "accent"),
+        (f"{family.name:<14}{family.ks:>7.3f}{family.aic:>14,.0f}{count(family.p99):>9}", ""),
+        ("   best fit" if family is best else "", "good"),
+    ]
+    return styled(pad_line(line, 59), "cursor") if drawn else line
+
+
+def _source(view: LengthsView, width: int) -> list[Line]:
+    llm = view.llm
+    text = f"{llm.samples:,} samples: {llm.source}"
+    lines: list[Line] = [[(line, "dim")] for line in wrap(text, width)]
+    if llm.estimated:
+        lines = [[(line, "warning")] for line in wrap(f"≈ never measured: {llm.estimated}", width)] + lines[
+            1:
+        ]
+    return [[], *lines]

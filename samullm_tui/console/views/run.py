@@ -1,0 +1,192 @@
+"""A run at one moment: what the answer is, then why. The replay shows the same on a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from samullm_tui.console.describe import LogLine
+from samullm_tui.console.layout.bars import filled
+from samullm_tui.console.layout.duration import clock, duration
+from samullm_tui.console.layout.gantt import Mark
+from samullm_tui.console.layout.numbers import plural
+from samullm_tui.console.layout.text import Line, columns, heading, line_width, pad_line, spread, styled
+from samullm_tui.console.views.common import STATUS
+from samullm_tui.console.views.run_charts import charts, strips
+from samullm_tui.console.views.run_tables import gpu_table, llm_table
+from samullm_tui.domain.event import Decision
+from samullm_tui.journal.run_state import RunState
+
+__all__ = ["RunView", "run_body", "run_title", "transport_line"]
+
+ROOMY = 34
+DECISION_STYLE = {"start": "good", "keep": "dim", "switch": "accent", "finish": "good"}
+
+
+class RunView(Struct, frozen=True):
+    """`status` is the honest one: it may be `interrupted`. `cursor` counts decisions from the latest (0).
+
+    `chart` shows GPUs over time in place of the tables, `log` everything that happened in place of decisions.
+    """
+
+    state: RunState
+    status: str
+    marks: Mapping[str, Mark]
+    log: Sequence[LogLine] = ()
+    cursor: int = 0
+    chart: bool = False
+    show_log: bool = False
+    transport: Line | None = None
+
+
+def run_title(state: RunState, status: str) -> tuple[Line, Line]:
+    """What it is and its state; what is expected of it."""
+    glyph, style = STATUS.get(status, ("?", "dim"))
+    since = state.makespan_s
+    text = f"{glyph} {status}" + (f" {duration(since)}" if since is not None else "")
+    left: Line = [(state.run or "…", "bold"), ("  ", ""), (text, style)]
+    return left, _expected(state)
+
+
+def _expected(state: RunState) -> Line:
+    band = state.forecast
+    if band is None:
+        return [(state.application, "dim")]
+    if state.ended is not None and state.makespan_s and state.plan is not None:
+        error = state.makespan_s / band.p50 - 1 if band.p50 else 0.0
+        return [
+            (
+                f"forecast was ~{duration(band.p50)} ({100 * -error / (1 + error):+.0f} %)".replace("-", "−"),
+                "dim",
+            )
+        ]
+    return [
+        ("forecast ", "dim"),
+        (f"~{duration(band.p50)}", "bold"),
+        (f"  p10 {duration(band.p10)}  p90 {duration(band.p90)}", "dim"),
+    ]
+
+
+def run_body(view: RunView, width: int, height: int) -> list[Line]:
+    """Progress, tables, plan and actual over time, decisions. What does not fit is behind a key."""
+    inner = width - 2
+    head = [_progress(view.state, inner), []] if height > 18 else [_progress(view.state, inner)]
+    if view.transport is not None:
+        head.insert(0, view.transport)
+    lines = [*head, *_middle(view, inner, height - len(head))]
+    lines += _history(view, inner, max(2, height - len(lines)))
+    return [[(" ", ""), *line] for line in lines[:height]]
+
+
+def _middle(view: RunView, width: int, room: int) -> list[Line]:
+    rows = max(view.state.gpu_count, len(view.state.llms) + 2, 4)
+    if room >= ROOMY - 3:
+        tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
+        return [
+            *tables,
+            [],
+            *charts(view.state, view.marks, width, min(2 * view.state.gpu_count + 3, room - len(tables) - 9)),
+        ]
+    if view.chart:
+        return charts(view.state, view.marks, width, room - 4)
+    tables = _tables(view, width, min(rows, max(3, room - 8)) + 1)
+    return [*tables, [], *strips(view.state, view.marks, width)]
+
+
+def _tables(view: RunView, width: int, height: int) -> list[Line]:
+    left = max(34, width * 12 // 25)
+    right = width - left - 3
+    gpus = gpu_table(view.state, view.marks, left, height)
+    llms = llm_table(view.state, view.marks, right, height)
+    rows = max(len(gpus), len(llms))
+    gpus += [[] for _ in range(rows - len(gpus))]
+    llms += [[] for _ in range(rows - len(llms))]
+    return [columns([(a, left), ([], 3), (b, right)]) for a, b in zip(gpus, llms, strict=True)]
+
+
+def _progress(state: RunState, width: int) -> Line:
+    ended, requests = state.finished + state.errors, state.requests
+    share = ended / requests if requests else None
+    text: Line = [
+        (f" {100 * share:3.0f} %" if share is not None else "    –", "bold"),
+        (f"   {ended:,} of {plural(requests, 'request')}", ""),
+        (f"   {plural(state.errors, 'error')}", "bad bold" if state.errors else "dim"),
+        (f"   {state.retries:,} retried", "warning" if state.retries else "dim"),
+    ]
+    return [*filled(share, max(8, width - line_width(text)), "accent"), *text]
+
+
+# Decisions and log
+
+
+def _history(view: RunView, width: int, height: int) -> list[Line]:
+    if view.show_log:
+        return [heading("Log", width, _trouble(view.state)), *_log(view.log, view.cursor, width, height - 1)]
+    note = _trouble(view.state)
+    return [heading("Decisions", width, note), *_decisions(view, width, height - 1)]
+
+
+def _trouble(state: RunState) -> str:
+    if not state.problems:
+        return ""
+    last = state.problems[-1]
+    return f"last problem {clock(last.at_s)} {last.where}"
+
+
+def _decisions(view: RunView, width: int, height: int) -> list[Line]:
+    """The latest at the bottom; the window follows the cursor."""
+    decisions = view.state.decisions
+    if not decisions:
+        return [[(_nothing_yet(view), "dim")]]
+    chosen = max(0, len(decisions) - 1 - view.cursor)
+    first = max(0, min(chosen - height // 2, len(decisions) - height))
+    shown = decisions[first : first + height]
+    return [_decision(at_s, what, width, here=first + i == chosen) for i, (at_s, what) in enumerate(shown)]
+
+
+def _nothing_yet(view: RunView) -> str:
+    return {
+        "planning": "planning …",
+        "waiting for approval": "none before the plan is approved",
+        "interrupted": "none; its supervisor is gone, r goes on where it stopped",
+    }.get(view.status, "none yet")
+
+
+def _decision(at_s: float, decision: Decision, width: int, *, here: bool) -> Line:
+    line = pad_line(
+        [
+            (f"{clock(at_s):>7} ", "dim"),
+            (f"{decision.kind:<7} ", DECISION_STYLE.get(decision.kind, "")),
+            (decision.what, ""),
+            (f"   {decision.saw}" if decision.saw else "", "dim"),
+        ],
+        width,
+    )
+    return styled(line, "cursor") if here else line
+
+
+def _log(log: Sequence[LogLine], back: int, width: int, height: int) -> list[Line]:
+    end = max(min(height, len(log)), len(log) - back)
+    shown = list(log)[max(0, end - height) : end]
+    return [pad_line([(f"{clock(line.at_s):>7} ", "dim"), (line.text, line.style)], width) for line in shown]
+
+
+def transport_line(
+    at_s: float, duration_s: float, speed: float, width: int, *, playing: bool, marks_s: Sequence[float]
+) -> Line:
+    """`▶ 04:12 ━━━━●──◆────── 31:05  ×8`: where the replay is, and where decisions are."""
+    left: Line = [("▶ " if playing else "‖ ", "accent"), (f"{clock(at_s)} ", "bold")]
+    right: Line = [(f" {clock(duration_s)}", "dim"), (f"  ×{speed:g}", "")]
+    room = max(4, width - line_width(left) - line_width(right))
+    cells = ["─"] * room
+    place = [min(room - 1, int(moment / max(duration_s, 1e-9) * room)) for moment in marks_s]
+    for cell in place:
+        cells[cell] = "◆"
+    here = min(room - 1, max(0, int(at_s / max(duration_s, 1e-9) * room)))
+    bar: Line = [
+        ("".join(cells[:here]).replace("─", "━"), "accent"),
+        ("●", "accent bold"),
+        ("".join(cells[here + 1 :]), "dim"),
+    ]
+    return spread([*left, *bar], right, width)

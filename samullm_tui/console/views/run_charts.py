@@ -1,0 +1,85 @@
+"""Plan and actual over time, on one axis, with a line at now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from samullm_tui.console.layout.bands import Axis
+from samullm_tui.console.layout.gantt import (
+    Chart,
+    Mark,
+    Row,
+    gantt_axis,
+    gantt_lines,
+    gantt_rows,
+    gantt_strip,
+)
+from samullm_tui.console.layout.text import Line, heading
+from samullm_tui.domain.plan import Span
+from samullm_tui.journal.run_state import RunState
+
+__all__ = ["charts", "strips"]
+
+
+def strips(state: RunState, marks: Mapping[str, Mark], width: int) -> list[Line]:
+    """Three lines: moments, the plan, what happened; each cell shows what most GPUs did."""
+    label = 7
+    axis, now = _axis(state, width - label), _now(state)
+    lines = [gantt_axis(axis, label - 2)]
+    for name, rows in (
+        ("plan", _planned(state, marks, axis, now)),
+        ("actual", _actual(state, marks, axis, now)),
+    ):
+        lines.append([(f"{name:<{label}}", "dim"), *gantt_strip(rows)])
+    return lines
+
+
+def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+    """A row for each GPU, plan above actual, in at most `height` lines."""
+    label = len(str(max(0, state.gpu_count - 1)))
+    axis, now = _axis(state, width - label - 2), _now(state)
+    rows = max(1, (height - 3) // 2)
+    return [
+        heading("Plan", width, "simulated"),
+        *gantt_lines(_planned(state, marks, axis, now), rows),
+        heading("Actual", width, "simulated engines" if state.engine == "simulated" else ""),
+        *gantt_lines(_actual(state, marks, axis, now), rows),
+        gantt_axis(axis, label),
+    ]
+
+
+def _now(state: RunState) -> float | None:
+    """Seconds since the first engine started; None before that, and when the run has ended."""
+    if state.started_s is None or state.ended is not None:
+        return None
+    return state.at_s - state.started_s
+
+
+def _axis(state: RunState, width: int) -> Axis:
+    """From the first engine's start to the latest of plan, forecast and now."""
+    ends = [stage.end_s for stage in state.plan.stages] if state.plan else []
+    ends += [state.forecast.p50] if state.forecast else []
+    ends += [state.makespan_s] if state.makespan_s else []
+    return Axis(0.0, max(ends, default=60.0), max(1, width))
+
+
+def _planned(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
+    spans = state.plan.spans if state.plan else ()
+    return gantt_rows(spans, max(1, state.gpu_count), Chart(axis, marks, now))
+
+
+def _actual(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
+    start = state.started_s or 0.0
+    spans = [_shifted(span, start) for span in state.spans]
+    return gantt_rows(spans, max(1, state.gpu_count), Chart(axis, marks, now))
+
+
+def _shifted(span: Span, start_s: float) -> Span:
+    return replace(
+        span,
+        start_s=span.start_s - start_s,
+        ready_s=None if span.ready_s is None else span.ready_s - start_s,
+        end_s=None if span.end_s is None else span.end_s - start_s,
+    )

@@ -1,0 +1,185 @@
+"""The tables of a run: GPUs, LLMs, nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from samullm_tui.console.layout.bars import filled, sparkline
+from samullm_tui.console.layout.gantt import Mark
+from samullm_tui.console.layout.numbers import compact, gib, percent
+from samullm_tui.console.layout.text import Line, fit, pad_line
+from samullm_tui.domain.event import GpuSample
+from samullm_tui.journal.run_state import LLMState, ReplicaState, RunState
+
+__all__ = ["gpu_table", "llm_table"]
+
+HISTORY_FROM = 60
+"""A GPU table at least this wide has room for the history of each GPU."""
+
+
+# GPUs
+
+
+def gpu_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+    """A header and a line for each GPU; the host below, where there is room."""
+    if state.gpu_kind == "cpu":
+        return _slots(state, marks, width, height)
+    simulated = any(sample.simulated for sample in state.gpus.values())
+    history = 16 if width >= HISTORY_FROM else 0
+    bar = width - 5 - 4 - 9 - 5 - 4 - (history + 1 if history else 0)
+    name = "utilization (simulated)" if simulated else "utilization"
+    head = f"GPU  {fit(name, bar + 4 + (history + 1 if history else 0))}{'GiB':>9}{'W':>5}{'°C':>4}"
+    lines: list[Line] = [[(head, "dim")]]
+    for gpu in range(state.gpu_count):
+        lines.append(_gpu(state, gpu, marks, bar, history))
+    return _with_host(_cut(lines, height, "GPUs"), state, height)
+
+
+def _gpu(state: RunState, gpu: int, marks: Mapping[str, Mark], bar: int, history: int) -> Line:
+    sample = state.gpus.get(gpu, GpuSample(gpu))
+    letter, style = _holder(state, gpu, marks)
+    memory = f"{gib(sample.memory_used_bytes)}/{gib(sample.memory_total_bytes)}"
+    past = [value or 0.0 for value in state.gpu_utilization.get(gpu, [])]
+    return [
+        (f"{gpu:>2} ", "dim"),
+        (letter, f"{style} bold"),
+        (" ", ""),
+        *([*sparkline(past, history, "dim", 1.0), (" ", "")] if history else []),
+        *filled(sample.utilization, bar, style),
+        (f"{percent(sample.utilization):>4}", ""),
+        (f"{memory if sample.memory_total_bytes else '–':>9}", ""),
+        (f"{_whole(sample.power_w):>5}{_whole(sample.temperature_c):>4}", _heat(sample)),
+    ]
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+def _heat(sample: GpuSample) -> str:
+    return "warning" if (sample.temperature_c or 0) >= 85 else "dim" if sample.power_w is None else ""
+
+
+def _holder(state: RunState, gpu: int, marks: Mapping[str, Mark]) -> tuple[str, str]:
+    """The letter of the engine on a GPU; hatched while it loads, a cross after a failure."""
+    for replica in reversed(state.replicas.values()):
+        if gpu not in replica.gpus:
+            continue
+        mark = marks.get(replica.llm, Mark("?", 0))
+        if replica.status == "serving":
+            return mark.letter, mark.text_style
+        if replica.status == "loading":
+            return "▒", mark.text_style
+    failed = any(gpu in r.gpus and r.status == "failed" for r in state.replicas.values())
+    return ("✗", "bad") if failed else ("·", "dim")
+
+
+def _slots(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+    """CPU slots have no meters of their own: engines and the host instead."""
+    lines: list[Line] = [[(fit("slot", 5) + fit("engine", width - 5), "dim")]]
+    for slot in range(state.gpu_count):
+        letter, style = _holder(state, slot, marks)
+        engines = [
+            name
+            for name, r in state.replicas.items()
+            if slot in r.gpus and r.status in {"loading", "serving"}
+        ]
+        what = f"{engines[0]} {state.replicas[engines[0]].status}" if engines else "–"
+        lines.append([(f"{slot:>2} ", "dim"), (letter, f"{style} bold"), (f" {fit(what, width - 5)}", "")])
+    return _with_host(_cut(lines, height, "slots"), state, height)
+
+
+def _with_host(lines: list[Line], state: RunState, height: int) -> list[Line]:
+    host = state.host
+    if host is None or len(lines) >= height:
+        return lines
+    memory = f"{gib(host.memory_used_bytes)}/{gib(host.memory_total_bytes)} GiB"
+    text = f"host CPU {percent(host.cpu_utilization)} %  memory {memory}  disk {gib(host.disk_free_bytes)} GiB free"
+    return [*lines, [(text, "dim")]]
+
+
+def _cut(lines: list[Line], height: int, what: str) -> list[Line]:
+    if len(lines) <= height:
+        return lines
+    return [*lines[: height - 1], [(f"   … {len(lines) - height + 1} more {what}: g shows all", "dim")]]
+
+
+# LLMs
+
+
+class Totals(Struct, frozen=True):
+    """The living engines of one LLM together."""
+
+    tp: int = 0
+    dp: int = 0
+    running: int = 0
+    tokens_per_s: float = 0.0
+    kv_usage: float | None = None
+
+
+def llm_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+    """A header and a line for each LLM; throughput and nodes below, where there is room."""
+    name = width - 2 - 6 - 7 - 5 - 7 - 4
+    done = width >= 52
+    name -= 8 if done else 0
+    head = f"{fit('LLM', name + 2)}{'tp×dp':>6}{'left':>7}{'run':>5}{'done' if done else '':>{8 if done else 0}}{'tok/s':>7}{'KV':>4}"
+    lines: list[Line] = [[(head, "dim")]]
+    for llm, sums in state.llms.items():
+        lines.append(_llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), name, done=done))
+    lines = _cut(lines, height, "LLMs")
+    return [*lines, *_below(state, marks, width, height - len(lines))]
+
+
+def _totals(state: RunState, llm: str) -> Totals:
+    alive: list[ReplicaState] = [
+        r for r in state.replicas.values() if r.llm == llm and r.status in {"loading", "serving"}
+    ]
+    usage = [r.kv_usage for r in alive if r.kv_usage is not None]
+    return Totals(
+        tp=max((len(r.gpus) for r in alive), default=0),
+        dp=len(alive),
+        running=sum(r.running for r in alive),
+        tokens_per_s=sum(r.output_tokens_per_s for r in alive),
+        kv_usage=max(usage, default=None),
+    )
+
+
+def _llm(llm: str, sums: LLMState, now: Totals, mark: Mark, name: int, *, done: bool) -> Line:
+    ended = sums.finished + sums.failed
+    left = max(0, sums.requests - ended)
+    finished = not left and sums.requests > 0
+    shape = f"{now.tp}×{now.dp}" if now.dp else "done" if finished else "–"
+    style = "dim" if not now.dp else ""
+    return [
+        (f"{mark.letter} ", f"{mark.text_style} bold"),
+        (fit(llm, name), style),
+        (f"{shape:>6}", style),
+        (f"{compact(left):>7}{compact(now.running):>5}", style),
+        (f"{compact(ended):>8}" if done else "", style),
+        (f"{compact(now.tokens_per_s):>7}", style),
+        (f"{percent(now.kv_usage):>4}", "warning" if (now.kv_usage or 0) > 0.97 else style),
+    ]
+
+
+def _below(state: RunState, marks: Mapping[str, Mark], width: int, room: int) -> list[Line]:
+    """Throughput, then how far each node is."""
+    if room < 2:
+        return []
+    rates = [rate for _, rate in state.throughput]
+    now = f" {compact(rates[-1]) if rates else '–'} tok/s"
+    lines: list[Line] = [[], [*sparkline(rates, width - len(now), "dim"), (now, "")]]
+    if room >= len(lines) + 1 + len(state.nodes) and len(state.nodes) > 1:
+        lines.append([])
+    for name, node in list(state.nodes.items())[: max(0, room - len(lines))]:
+        ended = node.finished + node.failed
+        share = ended / node.requests if node.requests else None
+        mark = marks.get(node.llm, Mark("?", 0))
+        tail = f" {compact(ended):>6}/{compact(node.requests)}"
+        bar = max(4, width // 3)
+        label = width - bar - max(14, len(tail))
+        lines.append(
+            pad_line([(fit(name, label), "dim"), *filled(share, bar, mark.text_style), (tail, "")], width)
+        )
+    return lines[:room]

@@ -1,0 +1,94 @@
+"""The one way to the terminal: a widget that draws lines and repaints only the cells that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment as RichSegment
+from textual import events
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from samullm_tui.console.layout.text import Line, pad_line
+
+if TYPE_CHECKING:
+    from samullm_tui.console.themes import Theme
+
+__all__ = ["Draw", "Pane", "changed_columns"]
+
+Draw = Callable[[int, int], Sequence[Line]]
+"""(width, height in cells) → lines. Fewer lines than the height are fine, more are cut."""
+
+
+def changed_columns(before: Line, after: Line) -> tuple[int, int] | None:
+    """First and last + 1 column in which two lines of equal width differ; None where they are equal."""
+    if before == after:
+        return None
+    old, new = _cells(before), _cells(after)
+    different = [i for i, (a, b) in enumerate(zip_longest(old, new)) if a != b]
+    return (different[0], different[-1] + 1) if different else None
+
+
+def _cells(line: Line) -> list[tuple[str, str]]:
+    """One entry for each cell: a wide character fills two, marks without width join the one before."""
+    cells: list[tuple[str, str]] = []
+    for text, style in line:
+        for character in text:
+            size = cell_len(character)
+            if size == 0 and cells:
+                cells[-1] = (cells[-1][0] + character, style)
+            cells += [(character, style), *[("", style)] * (size - 1)] if size else []
+    return cells
+
+
+class Pane(Widget):
+    """Shows what `draw` returns. Call `redraw()` when that may have changed.
+
+    Whatever reaches the terminal went through `pad_line`, and so through the sanitiser.
+    """
+
+    DEFAULT_CSS = "Pane { height: 1fr; width: 1fr; }"
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    def __init__(self, draw: Draw, theme: Callable[[], Theme], *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, markup=False)
+        self._draw = draw
+        self._look = theme
+        self._lines: list[Line] = []
+
+    @property
+    def lines(self) -> list[Line]:
+        """What is on the screen now."""
+        return self._lines
+
+    def redraw(self, *, whole: bool = False) -> None:
+        """Draws again. `whole` repaints every cell, as after a change of theme."""
+        width, height = self.size
+        if width <= 0 or height <= 0:
+            return
+        drawn = [pad_line(line, width) for line in list(self._draw(width, height))[:height]]
+        drawn += [[(" " * width, "")] for _ in range(height - len(drawn))]
+        before, self._lines = self._lines, drawn
+        if whole or len(before) != len(drawn):
+            self.refresh()
+            return
+        regions = [
+            Region(span[0], y, span[1] - span[0], 1)
+            for y, (old, new) in enumerate(zip(before, drawn, strict=True))
+            if (span := changed_columns(old, new))
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._lines = []
+        self.redraw()
+
+    def render_line(self, y: int) -> Strip:
+        theme, width = self._look(), self.size.width
+        line = self._lines[y] if y < len(self._lines) else [(" " * width, "")]
+        return Strip([RichSegment(text, theme.style(style)) for text, style in line], width)

@@ -1,0 +1,1 @@
+"""What generates tokens: the engine protocol, vLLM servers as subprocesses, simulated engines, and the keeper."""

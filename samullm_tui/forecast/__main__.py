@@ -1,0 +1,70 @@
+"""A process that plans: `python -m samullm_tui.forecast plan|lengths APP`.
+
+Prints exactly one JSON object on stdout, a Forecast or a LengthReport; with status 2 `{"problems": [...]}` instead.
+The console starts it, so that planning never holds a screen up and can be given up by ending the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.plan import Forecast
+from samullm_tui.forecast.lengths import LengthReport, length_report
+from samullm_tui.workload.application_file import load_application
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parse(argv)
+    try:
+        result = _plan(arguments) if arguments.verb == "plan" else _lengths(arguments)
+    except SamullmError as error:
+        _write({"problems": error.problems})
+        return error.exit_status
+    _write(result)
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m samullm_tui.forecast")
+    parser.add_argument("verb", choices=("plan", "lengths"))
+    parser.add_argument("application", type=Path)
+    parser.add_argument("--cluster", default="a100-80g:8")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=20)
+    parser.add_argument("--quantile", type=float, default=0.5)
+    parser.add_argument("--allow-outside", action="store_true")
+    return parser.parse_args(argv)
+
+
+def _plan(arguments: argparse.Namespace) -> Forecast:
+    from samullm_tui.forecast.plans import make_forecast
+    from samullm_tui.forecast.problem import contexts_of
+    from samullm_tui.workload.cluster_file import load_cluster
+    from samullm_tui.workload.requests import build_requests
+
+    application = load_application(arguments.application, allow_outside=arguments.allow_outside)
+    workload = build_requests(application, contexts=contexts_of(application))
+    cluster = load_cluster(arguments.cluster)
+    return make_forecast(
+        workload, cluster, seed=arguments.seed, samples=arguments.samples, quantile=arguments.quantile
+    )
+
+
+def _lengths(arguments: argparse.Namespace) -> LengthReport:
+    return length_report(load_application(arguments.application, allow_outside=arguments.allow_outside))
+
+
+def _write(result: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""How long the answers of each LLM of an application are: figures, and points to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct
+
+from samullm_tui.catalog.lengths import distribution_of, names
+from samullm_tui.domain.application import LLM, Application
+from samullm_tui.lengths.distribution import LengthDistribution, from_pmf
+from samullm_tui.lengths.families import FamilyFit, fit_families
+
+__all__ = ["Family", "LLMLengths", "LengthReport", "Lengths", "length_report", "lengths_of"]
+
+BINS = 60
+CDF_POINTS = 121
+
+
+class Family(Struct, frozen=True, kw_only=True):
+    """A fitted family. `cdf` is taken at the `cdf_tokens` of its LLM, `p99` in tokens."""
+
+    name: str
+    parameters: Mapping[str, float]
+    ks: float
+    aic: float
+    p99: float
+    cdf: tuple[float, ...]
+
+
+class LLMLengths(Struct, frozen=True, kw_only=True):
+    """Output tokens of one LLM's answers.
+
+    `histogram[k]` is the share of answers in the bin from `histogram_edges[k]` to `histogram_edges[k + 1]`; the bins
+    go up to p99.5, the last holds all longer answers. `estimated` says what stands in when nobody measured this LLM.
+    """
+
+    llm: str
+    source: str
+    samples: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    max: float
+    censored_share: float
+    families: tuple[Family, ...]
+    histogram_edges: tuple[float, ...]
+    histogram: tuple[float, ...]
+    cdf_tokens: tuple[float, ...]
+    cdf: tuple[float, ...]
+    estimated: str = ""
+
+
+class LengthReport(Struct, frozen=True, kw_only=True):
+    """One entry for each LLM, in the order of the application."""
+
+    application: str
+    llms: tuple[LLMLengths, ...]
+
+
+class Lengths(Struct, frozen=True):
+    """The distribution to plan an LLM with. `estimated` is empty when it was measured on that LLM."""
+
+    distribution: LengthDistribution
+    estimated: str
+
+
+def lengths_of(llm: LLM) -> Lengths:
+    """The measured table that `llm.lengths` names, else all tables of the catalog together, each with equal weight."""
+    measured = distribution_of(llm.lengths)
+    if measured is not None:
+        return Lengths(measured, "")
+    tables = [table for name in names() if (table := distribution_of(name)) is not None]
+    how = f"output lengths pooled from {len(tables)} other LLMs"
+    pooled = from_pmf(
+        llm.lengths,
+        np.concatenate([table.tokens for table in tables]),
+        np.concatenate([np.diff(table.cumulative, prepend=0.0) for table in tables]),
+        source=how,
+        samples=sum(table.samples for table in tables),
+        censored_share=float(np.mean([table.censored_share for table in tables])),
+    )
+    return Lengths(pooled, how)
+
+
+def length_report(application: Application) -> LengthReport:
+    """Everything the Lengths screen and `samullm-tui lengths` show. A second or less for nine LLMs."""
+    return LengthReport(application=application.name, llms=tuple(_row(llm) for llm in application.llms))
+
+
+def _row(llm: LLM) -> LLMLengths:
+    lengths = lengths_of(llm)
+    d = lengths.distribution
+    p50, p90, p99, longest_shown = (float(x) for x in d.quantile([0.5, 0.9, 0.99, 0.995]))
+    edges = np.linspace(0, max(longest_shown, 1.0), BINS + 1)
+    shares = np.diff(d.cdf(edges))
+    shares[-1] += 1.0 - shares.sum()
+    points = np.linspace(0, max(longest_shown, 1.0), CDF_POINTS)
+    return LLMLengths(
+        llm=llm.name,
+        source=d.source,
+        samples=d.samples,
+        mean=d.mean,
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        max=float(d.max),
+        censored_share=d.censored_share,
+        families=tuple(_family(fit, points) for fit in fit_families(d)),
+        histogram_edges=tuple(edges.tolist()),
+        histogram=tuple(shares.tolist()),
+        cdf_tokens=tuple(points.tolist()),
+        cdf=tuple(d.cdf(points).tolist()),
+        estimated=lengths.estimated,
+    )
+
+
+def _family(fit: FamilyFit, points: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Family:
+    return Family(
+        name=fit.name,
+        parameters=fit.parameters,
+        ks=fit.ks,
+        aic=fit.aic,
+        p99=float(fit.quantile(0.99)),
+        cdf=tuple(fit.cdf(points).tolist()),
+    )

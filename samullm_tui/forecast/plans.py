@@ -1,0 +1,63 @@
+"""Planning an application on a cluster: all planners, ranked over draws of the output lengths."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.plan import Forecast
+from samullm_tui.domain.request import IntArray
+from samullm_tui.forecast.problem import ForecastInputs, build_problem
+from samullm_tui.lengths.draw import draw
+from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.greedy import greedy
+from samullm_tui.planner.rank import median_bound, rank
+from samullm_tui.workload.requests import Workload
+
+__all__ = ["PLANNERS", "draws_of", "make_forecast"]
+
+PLANNERS = (greedy, min_heuristic, max_heuristic)
+SAMPLES = 20
+
+
+def make_forecast(
+    workload: Workload, cluster: Cluster, *, seed: int, samples: int = SAMPLES, quantile: float = 0.5
+) -> Forecast:
+    """Candidates of all planners, best first by the `quantile` of their makespan over `samples` draws.
+
+    The same seed gives the same forecast, `planning_s` aside. Raises ApplicationError and PlacementError.
+    """
+    started = time.perf_counter()
+    inputs = build_problem(workload, cluster)
+    planning, *ranking = draws_of(inputs, seed, 1 + samples)
+    plans = [planner(inputs.problem, planning) for planner in PLANNERS]
+    bound_s = median_bound(inputs.problem, ranking)
+    candidates = rank(inputs.problem, plans, ranking, quantile, bound_s)
+    table = workload.table
+    counts = np.bincount(table.node, minlength=len(table.node_names))
+    return Forecast(
+        application=workload.application.name,
+        cluster=cluster.name,
+        planning_s=time.perf_counter() - started,
+        lower_bound_s=bound_s,
+        samples=samples,
+        seed=seed,
+        quantile=quantile,
+        requests={name: int(count) for name, count in zip(table.node_names, counts, strict=True)},
+        estimated=inputs.estimated,
+        candidates=candidates,
+    )
+
+
+def draws_of(inputs: ForecastInputs, seed: int, count: int) -> list[IntArray]:
+    """`count` draws of all output lengths. The first `k` of them are the same for every count from k up.
+
+    Plans are made with the first and compared on the others, so that none is judged by what it was made from.
+    """
+    streams = np.random.SeedSequence(seed).spawn(count)
+    return [
+        draw(inputs.problem.table, inputs.dists, inputs.context, np.random.default_rng(stream))
+        for stream in streams
+    ]

@@ -1,0 +1,216 @@
+"""Application and cluster to a planning problem: which LLM can run how, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from samullm_tui.catalog.profiles import estimated_profile, profile_of
+from samullm_tui.catalog.shapes import shape_of
+from samullm_tui.domain import errors
+from samullm_tui.domain.application import LLM, Application
+from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.request import IntArray, RequestTable
+from samullm_tui.forecast.checkpoint import read_shape
+from samullm_tui.forecast.lengths import lengths_of
+from samullm_tui.latency.profile import Profile
+from samullm_tui.latency.roofline import (
+    Shape,
+    flops_per_token,
+    kv_blocks,
+    kv_bytes_per_token,
+    load_estimate_s,
+)
+from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
+from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.workload.requests import Workload
+
+__all__ = ["ForecastInputs", "build_problem", "contexts_of", "shape_of_llm"]
+
+GIB = 1024**3
+UTILIZATION = 0.9
+"""Share of a GPU's memory that an engine gets when the application does not say (`gpu_memory_utilization`)."""
+
+
+@dataclass(frozen=True)
+class ForecastInputs:
+    """What planning needs.
+
+    context    [LLMs] most tokens of a request, prompt and output together
+    estimated  LLMs whose latency or lengths nobody measured: what stands in for them, in words
+    """
+
+    problem: Problem
+    dists: Mapping[str, LengthDistribution]
+    context: IntArray
+    estimated: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Served:
+    """One LLM at every tp that fits."""
+
+    model: LLMModel
+    context: int
+    estimated: str
+
+
+def build_problem(workload: Workload, cluster: Cluster) -> ForecastInputs:
+    """Raises ApplicationError for LLMs whose shape is not known, PlacementError for those that fit nowhere.
+
+    Either names all of them at once.
+    """
+    application, table = workload.application, workload.table
+    llms = {llm.name: llm for llm in application.llms}
+    shapes = _shapes([llms[name] for name in table.llm_names], application.file)
+    served: dict[str, _Served] = {}
+    wrong: list[errors.Problem] = []
+    for name in table.llm_names:
+        try:
+            served[name] = _serve(llms[name], shapes[name], cluster)
+        except errors.PlacementError as error:
+            wrong += error.problems
+    if wrong:
+        raise errors.PlacementError(wrong)
+    lengths = {name: lengths_of(llms[name]) for name in table.llm_names}
+    estimated = {}
+    for name, one in served.items():
+        drawn = lengths[name].estimated if _draws(table, name) else ""
+        if one.estimated or drawn:
+            estimated[name] = "; ".join(filter(None, (one.estimated, drawn)))
+    models = tuple(served[name].model for name in table.llm_names)
+    return ForecastInputs(
+        problem=Problem(table, models, cluster.gpus, cluster.islands),
+        dists={name: one.distribution for name, one in lengths.items()},
+        context=np.array([served[name].context for name in table.llm_names], dtype=np.int64),
+        estimated=estimated,
+    )
+
+
+def _draws(table: RequestTable, llm: str) -> bool:
+    """Whether any length of this LLM is drawn instead of known."""
+    mine = table.llm == table.llm_names.index(llm)
+    return bool((table.known_tokens[mine] < 0).any())
+
+
+def _shapes(llms: list[LLM], file: str) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    wrong: list[errors.Problem] = []
+    for llm in llms:
+        try:
+            shapes[llm.name] = shape_of_llm(llm, file)
+        except errors.ApplicationError as error:
+            wrong += error.problems
+    if wrong:
+        raise errors.ApplicationError(wrong)
+    return shapes
+
+
+def contexts_of(application: Application) -> dict[str, int]:
+    """The context of each LLM whose shape is known."""
+    known = {llm.name: shape_of(llm.checkpoint) for llm in application.llms}
+    return {name: shape.context for name, shape in known.items() if shape is not None}
+
+
+def shape_of_llm(llm: LLM, file: str) -> Shape:
+    """From the catalog, else from the checkpoint's folder. Raises ApplicationError, with `file` as the place."""
+    if llm.checkpoint.startswith("/"):
+        return read_shape(Path(llm.checkpoint))
+    shape = shape_of(llm.checkpoint)
+    if shape is None:
+        wrong = f"the shape of {llm.checkpoint!r} is not known"
+        right = "give the checkpoint's folder (its config.json says it), or one that the catalog knows"
+        raise errors.ApplicationError(errors.Problem(file, f"llms.{llm.name}.checkpoint", wrong, right))
+    return shape
+
+
+def _serve(llm: LLM, shape: Shape, cluster: Cluster) -> _Served:
+    """Raises PlacementError, with the GiB that are missing."""
+    context = min(llm.context or shape.context, shape.context)
+    profiles = [(tp, _profile(llm, shape, cluster, tp)) for tp in _tensor_sizes(llm, shape, cluster)]
+    models = []
+    for tp, profile in profiles:
+        config = _config(llm, shape, profile, cluster, context) if profile else None
+        if profile and config:
+            load_s = profile.load_s
+            load_s = load_estimate_s(shape, cluster.gpu, tp) if load_s is None else load_s
+            models.append(ShapeModel(tp, profile.iteration, load_s, config))
+    if not models:
+        raise errors.PlacementError(_does_not_fit(llm, shape, cluster, [tp for tp, _ in profiles], context))
+    fitting = {model.tp for model in models}
+    guesses = [p.source for tp, p in profiles if p and p.estimate and tp in fitting]
+    how = f"latency: {guesses[0]}" if guesses else ""
+    return _Served(LLMModel(llm.name, tuple(models), flops_per_token(shape)), context, how)
+
+
+def _tensor_sizes(llm: LLM, shape: Shape, cluster: Cluster) -> list[int]:
+    """Powers of two that divide the heads and stay inside an island, or those of them that the LLM allows."""
+    island = max(map(len, cluster.islands))
+    sizes = [2**k for k in range(island.bit_length()) if shape.heads % 2**k == 0]
+    return [tp for tp in sizes if not llm.tp or tp in llm.tp]
+
+
+def _profile(llm: LLM, shape: Shape, cluster: Cluster, tp: int) -> Profile | None:
+    return profile_of(llm.checkpoint, cluster.gpu, tp) or estimated_profile(
+        llm.checkpoint, shape, cluster.gpu, tp
+    )
+
+
+def _config(llm: LLM, shape: Shape, profile: Profile, cluster: Cluster, context: int) -> EngineConfig | None:
+    """How vLLM would set the engine up. None when one request of `context` tokens does not fit in its KV cache."""
+    block_size = _whole(llm, "block_size") or profile.block_size
+    blocks = _whole(llm, "num_gpu_blocks_override") or _blocks(llm, shape, profile, cluster, block_size)
+    if (blocks - 1) * block_size < context:
+        return None
+    return EngineConfig(
+        max_num_seqs=_whole(llm, "max_num_seqs") or profile.max_num_seqs,
+        max_num_batched_tokens=_whole(llm, "max_num_batched_tokens") or profile.max_num_batched_tokens,
+        kv_blocks=blocks,
+        block_size=block_size,
+        max_model_len=context,
+    )
+
+
+def _blocks(llm: LLM, shape: Shape, profile: Profile, cluster: Cluster, block_size: int) -> int:
+    """KV blocks: the profile's, or computed where it has none or the application changes what they depend on."""
+    kv_bytes = _whole(llm, "kv_cache_memory_bytes")
+    if kv_bytes:
+        per_gpu = kv_bytes_per_token(shape) / min(profile.tp, shape.kv_heads)
+        return int(kv_bytes // (per_gpu * block_size))
+    utilization = llm.engine.get("gpu_memory_utilization")
+    if profile.kv_blocks and block_size == profile.block_size and utilization is None:
+        return profile.kv_blocks
+    return _computed_blocks(llm, shape, cluster, profile.tp, block_size)
+
+
+def _computed_blocks(llm: LLM, shape: Shape, cluster: Cluster, tp: int, block_size: int) -> int:
+    given = llm.engine.get("gpu_memory_utilization")
+    utilization = float(given) if isinstance(given, int | float) else UTILIZATION
+    return kv_blocks(shape, cluster.gpu, tp, block_size=block_size, utilization=utilization)
+
+
+def _does_not_fit(llm: LLM, shape: Shape, cluster: Cluster, sizes: list[int], context: int) -> errors.Problem:
+    place = f"LLM {llm.name}"
+    if not sizes:
+        island = max(map(len, cluster.islands))
+        asked = ", ".join(map(str, llm.tp)) or "1"
+        right = f"a power of two up to {island} that divides its {shape.heads} heads"
+        return errors.Problem("", place, f"no tp of {asked} is possible on {cluster.title}", right)
+    tp = max(sizes)
+    block_size = 16
+    lacking = -(-context // block_size) + 1 - _computed_blocks(llm, shape, cluster, tp, block_size)
+    block_bytes = kv_bytes_per_token(shape) / min(tp, shape.kv_heads) * block_size
+    gib = max(lacking * block_bytes / GIB, 0.1)
+    wrong = f"does not fit: at tp {tp} each {cluster.gpu.name} lacks {gib:.1f} GiB for weights and {context:,} tokens"
+    right = "a smaller context, more GPUs in an island, or GPUs with more memory"
+    return errors.Problem("", place, wrong, right)
+
+
+def _whole(llm: LLM, name: str) -> int | None:
+    """The engine argument, when the application gives it as a whole number from 1 up."""
+    value = llm.engine.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None

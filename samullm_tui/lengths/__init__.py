@@ -1,0 +1,1 @@
+"""Output-length distributions: empirical tables, fitted families, and drawing one length per request. Pure."""

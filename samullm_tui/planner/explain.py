@@ -1,0 +1,177 @@
+"""Why a plan is as it is, in sentences, from what simulating it said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from samullm_tui.domain.plan import Candidate, Placement, Plan, Replica, Stage
+from samullm_tui.planner.graph import LLMGraph, llm_graph
+from samullm_tui.planner.words import duration, gpu_list, joined, percent, sized
+from samullm_tui.simulate.application import PlanTrace, Problem
+
+__all__ = ["compare", "explain"]
+
+AS_GOOD = 0.05
+"""A simpler plan within this share of the best one is worth a word."""
+SIMPLEST_FIRST = ("max-heuristic", "min-heuristic", "greedy")
+MOST_STAGES = 12
+
+
+def explain(problem: Problem, plan: Plan, trace: PlanTrace) -> tuple[str, ...]:
+    """One sentence or two for each stage, then where the GPU time goes. `trace` is the draw that is shown."""
+    view = _View(problem, llm_graph(problem.table), trace)
+    lines: list[str] = []
+    before: frozenset[Replica] = frozenset()
+    for number, (stage, (start_s, end_s)) in enumerate(
+        zip(plan.stages, trace.stage_times, strict=True), start=1
+    ):
+        if number <= MOST_STAGES:
+            lines += _stage(view, stage, (number, start_s, end_s), before)
+        before = frozenset(stage.replicas)
+    if len(plan.stages) > MOST_STAGES:
+        lines.append(f"… and {len(plan.stages) - MOST_STAGES} further stages.")
+    return (*lines, _gpu_time(problem, trace))
+
+
+class _View(NamedTuple):
+    """What the sentences are about."""
+
+    problem: Problem
+    graph: LLMGraph
+    trace: PlanTrace
+
+
+def _stage(
+    view: _View, stage: Stage, times: tuple[int, float, float], before: frozenset[Replica]
+) -> list[str]:
+    number, start_s, end_s = times
+    when = f"Stage {number} at {duration(start_s)}: {_what(stage, before)}"
+    ends = f"ends after {duration(end_s - start_s)}, when {joined(stage.until)} {_have(stage.until)} finished"
+    costs = _load_cost(view.problem, stage, before)
+    lines = [f"{when}; {ends}{costs}."]
+    if stage.why:
+        lines.append(stage.why)
+    lines += [
+        said
+        for placement in stage.placements
+        if (said := _beside(view, stage, placement, (start_s, end_s)))
+    ]
+    return lines
+
+
+def _have(llms: Sequence[str]) -> str:
+    return "has" if len(llms) == 1 else "have"
+
+
+def _what(stage: Stage, before: frozenset[Replica]) -> str:
+    """What is new; or, in a first stage, everything."""
+    parts = []
+    for placement in stage.placements:
+        new = [replica for replica in placement.replicas if replica not in before]
+        kept = placement.dp - len(new)
+        if new and kept:
+            gpus = [gpu for replica in new for gpu in replica.gpus]
+            parts.append(f"{placement.llm} +{len(new)} on {gpu_list(gpus)}")
+        elif new:
+            parts.append(f"{sized(placement)} on {gpu_list(placement.gpus)}")
+    goes_on = [p.llm for p in stage.placements if set(p.replicas) <= before]
+    if goes_on:
+        parts.append(f"{joined(goes_on)} {'goes' if len(goes_on) == 1 else 'go'} on")
+    return ", ".join(parts)
+
+
+def _load_cost(problem: Problem, stage: Stage, before: frozenset[Replica]) -> str:
+    loads = [
+        problem.llms[problem.index(placement.llm)].shape(placement.tp).load_s
+        for placement in stage.placements
+        if not set(placement.replicas) <= before
+    ]
+    return f"; loading takes {duration(max(loads))}" if loads else ""
+
+
+def _beside(view: _View, stage: Stage, placement: Placement, times: tuple[float, float]) -> str:
+    """How much of a consumer's work is done by the time its sources in the stage have finished."""
+    problem, graph, trace = view
+    llm = problem.index(placement.llm)
+    members = {problem.index(p.llm) for p in stage.placements}
+    finish_s = np.nan_to_num(trace.finish_s)
+    sources = [
+        source
+        for source in sorted(graph.sources[llm] & members)
+        if finish_s[problem.table.llm == source].max() > times[0]
+    ]
+    if not sources:
+        return ""
+    last_s = min(times[1], max(float(finish_s[problem.table.llm == source].max()) for source in sources))
+    share = float((finish_s[problem.table.llm == llm] <= last_s).mean())
+    names = joined([problem.llms[source].name for source in sources])
+    return f"{placement.llm} beside {names}: {percent(share)} of its requests are done when {names} ends."
+
+
+def _gpu_time(problem: Problem, trace: PlanTrace) -> str:
+    """Shares of all GPU time up to the makespan."""
+    total_s = problem.gpus * trace.makespan_s
+    if total_s <= 0:
+        return "There is nothing to do."
+    loading_s = sum(
+        len(span.gpus) * ((span.end_s if span.ready_s is None else span.ready_s) or 0.0)
+        - len(span.gpus) * span.start_s
+        for span in trace.spans
+    )
+    held_s = sum(len(span.gpus) * ((span.end_s or trace.makespan_s) - span.start_s) for span in trace.spans)
+    computing_s = max(0.0, trace.gpu_busy_s - loading_s)
+    engine_idle_s = max(0.0, held_s - loading_s - computing_s)
+    return (
+        f"GPU time: {percent(computing_s / total_s)} computing, {percent(loading_s / total_s)} loading, "
+        f"{percent(engine_idle_s / total_s)} in engines without work, "
+        f"{percent(max(0.0, total_s - held_s) / total_s)} without an engine."
+    )
+
+
+def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
+    """Candidate `rank` (from 1, best first) against the others: how much faster or slower, and is simpler as good."""
+    best, this = candidates[0], candidates[rank - 1]
+    value = _value(this)
+    if this.plan != best.plan and rank > 1:
+        return (_against_best(best, this, value),)
+    said = [
+        f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.005))}: "
+        f"{_simpler(other)} is as good as this plan."
+        for other in candidates[1:]
+        if _is_simpler(other, this) and _value(other) <= (1 + AS_GOOD) * value
+    ]
+    bound = (
+        f"No plan can be more than {percent(this.gap / (1 + this.gap))} faster than this one."
+        if this.gap >= 0
+        else ""
+    )
+    return tuple(filter(None, (*said[:1], bound)))
+
+
+def _against_best(best: Candidate, this: Candidate, value: float) -> str:
+    slower = value - _value(best)
+    if slower <= 0:
+        return f"As fast as {best.plan.planner}, which loads less."
+    more = f"{duration(slower)} ({percent(slower / _value(best))}) slower than {best.plan.planner}"
+    loads = this.loads - best.loads
+    return f"{more}, with {abs(loads)} {'more' if loads > 0 else 'fewer'} loads." if loads else f"{more}."
+
+
+def _simpler(other: Candidate) -> str:
+    if other.plan.planner == "max-heuristic":
+        return "one LLM at a time on all GPUs"
+    if other.plan.planner == "min-heuristic":
+        return "all ready LLMs at once, GPUs split evenly,"
+    return other.plan.planner
+
+
+def _is_simpler(other: Candidate, this: Candidate) -> bool:
+    order = {name: k for k, name in enumerate(SIMPLEST_FIRST)}
+    return order.get(other.plan.planner, 9) < order.get(this.plan.planner, 9)
+
+
+def _value(candidate: Candidate) -> float:
+    return candidate.makespan_s.p50

@@ -1,0 +1,128 @@
+"""Which (tp, dp) an LLM may have on a cluster, and which GPUs a stage's placements get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from samullm_tui.domain import errors
+from samullm_tui.domain.plan import Placement, Replica
+from samullm_tui.simulate.application import LLMModel, Problem
+
+__all__ = ["Size", "check_fits", "pack", "sizes_of", "smallest"]
+
+
+class Size(NamedTuple):
+    """`dp` engines on `tp` GPUs each."""
+
+    tp: int
+    dp: int
+
+    @property
+    def gpus(self) -> int:
+        return self.tp * self.dp
+
+
+def sizes_of(llm: LLMModel, problem: Problem) -> tuple[Size, ...]:
+    """Every (tp, dp) of `llm` that an empty cluster can hold, small ones first."""
+    most = {shape.tp: sum(len(island) // shape.tp for island in problem.islands) for shape in llm.shapes}
+    sizes = (Size(tp, dp) for tp, replicas in most.items() for dp in range(1, replicas + 1))
+    return tuple(sorted(sizes, key=lambda size: (size.gpus, size.tp)))
+
+
+def smallest(llm: LLMModel, problem: Problem) -> Size:
+    """The size with the fewest GPUs. Raises PlacementError when no island is large enough for any tp."""
+    sizes = sizes_of(llm, problem)
+    if not sizes:
+        island = max(map(len, problem.islands), default=0)
+        needed = min((shape.tp for shape in llm.shapes), default=0)
+        wrong = f"needs {needed} GPUs joined by NVLink" if needed else "has no tensor-parallel size that fits"
+        raise errors.PlacementError(
+            errors.Problem("", f"LLM {llm.name}", wrong, f"the largest island has {island}")
+        )
+    return sizes[0]
+
+
+def check_fits(problem: Problem, llms: Iterable[int]) -> None:
+    """Raises PlacementError, naming every LLM of `llms` that fits on no placement of the cluster."""
+    wrong: list[errors.Problem] = []
+    for index in llms:
+        try:
+            smallest(problem.llms[index], problem)
+        except errors.PlacementError as error:
+            wrong += error.problems
+    if wrong:
+        raise errors.PlacementError(wrong)
+
+
+def pack(
+    problem: Problem, wanted: Mapping[str, Size], running: frozenset[Replica] = frozenset()
+) -> tuple[Placement, ...] | None:
+    """GPUs for every placement of a stage; None when they do not fit together.
+
+    A running replica of the wanted tp stays on its GPUs. Where that leaves no island for a larger tp, the
+    smallest running replicas give way, one after another, those first whose island is the emptiest.
+    Large tp get their islands first; within an island a group starts at a multiple of its tp where it can.
+    """
+    kept = _keepable(wanted, running)
+    while True:
+        placed = _fill(problem, wanted, kept)
+        if placed is not None:
+            return tuple(_placement(llm, size, placed) for llm, size in wanted.items())
+        if not kept:
+            return None
+        kept.remove(
+            min(kept, key=lambda replica: (replica.tp, _company(problem, kept, replica), replica.gpus))
+        )
+
+
+def _keepable(wanted: Mapping[str, Size], running: frozenset[Replica]) -> list[Replica]:
+    kept: list[Replica] = []
+    for llm, size in wanted.items():
+        same = sorted((r for r in running if r.llm == llm and r.tp == size.tp), key=lambda r: r.gpus)
+        kept += same[: size.dp]
+    return kept
+
+
+def _company(problem: Problem, kept: list[Replica], replica: Replica) -> int:
+    """Kept GPUs in the island of `replica`: what would have to move to clear it."""
+    island = next(set(island) for island in problem.islands if replica.gpus[0] in island)
+    return sum(len(island.intersection(other.gpus)) for other in kept)
+
+
+def _fill(problem: Problem, wanted: Mapping[str, Size], kept: list[Replica]) -> list[Replica] | None:
+    """`kept` and as many new replicas as `wanted` lacks, or None."""
+    taken = {gpu for replica in kept for gpu in replica.gpus}
+    placed = list(kept)
+    for llm, size in sorted(wanted.items(), key=lambda item: -item[1].tp):
+        for _ in range(size.dp - sum(replica.llm == llm for replica in kept)):
+            gpus = _group(problem, size.tp, taken)
+            if gpus is None:
+                return None
+            taken.update(gpus)
+            placed.append(Replica(llm, gpus))
+    return placed
+
+
+def _group(problem: Problem, tp: int, taken: set[int]) -> tuple[int, ...] | None:
+    """`tp` free GPUs of one island: the island with the least room that is enough, an aligned group first."""
+    best: tuple[tuple[bool, int], tuple[int, ...]] | None = None
+    for island in problem.islands:
+        free = tuple(gpu for gpu in island if gpu not in taken)
+        if len(free) < tp:
+            continue
+        aligned = _aligned(island, tp, taken)
+        key = (aligned is None, len(free))
+        if best is None or key < best[0]:
+            best = (key, aligned or free[:tp])
+    return best[1] if best else None
+
+
+def _aligned(island: tuple[int, ...], tp: int, taken: set[int]) -> tuple[int, ...] | None:
+    groups = (island[start : start + tp] for start in range(0, len(island) - tp + 1, tp))
+    return next((group for group in groups if not taken.intersection(group)), None)
+
+
+def _placement(llm: str, size: Size, placed: list[Replica]) -> Placement:
+    replicas = sorted(replica.gpus for replica in placed if replica.llm == llm)
+    return Placement(llm, size.tp, size.dp, tuple(gpu for gpus in replicas for gpu in gpus))

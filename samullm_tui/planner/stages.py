@@ -1,0 +1,60 @@
+"""Making a plan stage by stage: choose the placements, simulate to the stage's end, carry the rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from samullm_tui.domain.plan import Plan, Replica, Stage
+from samullm_tui.domain.request import IntArray
+from samullm_tui.planner.outlook import Outlook, Task
+from samullm_tui.planner.shapes import Size
+from samullm_tui.simulate.application import Problem, Progress, StageTrace, simulate_stage
+
+__all__ = ["Choice", "plan_stages"]
+
+Choice = tuple[Mapping[int, Size], str]
+"""The size of each LLM in a stage, and why."""
+
+
+def plan_stages(
+    problem: Problem, output_tokens: IntArray, planner: str, choose: Callable[[Outlook], Choice]
+) -> Plan:
+    """The plan whose stages `choose` chooses, one after another, for these output lengths.
+
+    A stage ends when the first of its LLMs without a source in the stage has finished. Its `until` names all LLMs
+    that have finished by then, so that the plan finishes every LLM for other lengths too.
+    Raises PlacementError when an LLM fits nowhere, or when LLMs that can only run together do not fit together.
+    """
+    task = Task(problem, output_tokens)
+    progress, at_s = Progress.fresh(problem), 0.0
+    running: frozenset[Replica] = frozenset()
+    stages: list[Stage] = []
+    while not progress.finished:
+        outlook = Outlook(task, progress, running)
+        wanted, why = choose(outlook)
+        stage, trace = _simulate(outlook, wanted, why, at_s)
+        stages.append(stage)
+        progress, running, at_s = trace.progress, trace.replicas, trace.end_s
+    return Plan(planner=planner, stages=tuple(stages))
+
+
+def _simulate(
+    outlook: Outlook, wanted: Mapping[int, Size], why: str, at_s: float
+) -> tuple[Stage, StageTrace]:
+    """The stage to the finish of the first unit without a source inside it."""
+    placements = outlook.task.place(wanted, outlook.running)
+    heads = [tuple(map(outlook.name, unit)) for unit in outlook.heads(wanted)]
+    until = heads[0]
+    while True:
+        stage = Stage(placements, until, why)
+        task = outlook.task
+        trace = simulate_stage(
+            task.problem, task.output_tokens, outlook.progress, stage, outlook.running, at_s
+        )
+        ends = {unit: max(trace.llm_finish_s.get(llm, float("inf")) for llm in unit) for unit in heads}
+        first = min(heads, key=lambda unit: ends[unit])
+        if ends[first] >= trace.end_s:
+            break
+        until = first
+    finished = tuple(p.llm for p in placements if p.llm in trace.llm_finish_s)
+    return Stage(placements, finished, why), trace

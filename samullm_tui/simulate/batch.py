@@ -1,0 +1,137 @@
+"""One engine serving one list of requests, all known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samullm_tui.domain.errors import InputError, Problem
+from samullm_tui.domain.request import IntArray
+from samullm_tui.latency.model import IterationLatency
+from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.simulate.kernel import advance
+from samullm_tui.simulate.requests import arrive_all
+from samullm_tui.simulate.state import (
+    CLOCK,
+    FINISH,
+    FIRST,
+    ITERATIONS,
+    LEFT,
+    LIMIT,
+    LOG_COLUMNS,
+    LOGGED,
+    LOGGING,
+    ORIGIN,
+    PREEMPTIONS,
+    PROMPT,
+    READY,
+    SCHEDULED,
+    TOKENS,
+    State,
+    make_state,
+)
+
+__all__ = ["LOG_DTYPE", "EngineTrace", "check_requests", "simulate_requests"]
+
+FloatArray = npt.NDArray[np.float64]
+LOG_ROWS = 1 << 14
+
+LOG_DTYPE = np.dtype(
+    [("iteration", np.int64)]
+    + [(name, np.float64 if name.endswith("_s") else np.int64) for name in LOG_COLUMNS]
+)
+"""Columns of the iteration log, as the contract names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTrace:
+    """What one engine did. Times are indexed by request; `log` has one row for each step (LOG_DTYPE), or is None."""
+
+    makespan_s: float
+    iterations: int
+    preemptions: int
+    scheduled_s: FloatArray
+    first_token_s: FloatArray
+    finish_s: FloatArray
+    log: npt.NDArray[np.void] | None
+
+
+def check_requests(config: EngineConfig, prompt_tokens: IntArray, output_tokens: IntArray) -> None:
+    """Raises InputError naming requests (counted from 0) that the engine could never finish."""
+    limit = np.minimum(prompt_tokens + output_tokens, config.max_model_len)
+    tests = (
+        (prompt_tokens < 1, "has an empty prompt", "at least 1 token"),
+        (output_tokens < 1, "asks for no output", "at least 1 token"),
+        (
+            prompt_tokens >= config.max_model_len,
+            "has a prompt that leaves no room for an output",
+            f"less than the context of {config.max_model_len} tokens",
+        ),
+        (
+            limit > config.most_tokens,
+            "is larger than the KV cache",
+            f"at most {config.most_tokens} tokens in {config.usable_blocks} usable blocks",
+        ),
+    )
+    problems = [
+        Problem("", f"request {index}", wrong, right)
+        for bad, wrong, right in tests
+        for index in np.flatnonzero(bad)[:5]
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def simulate_requests(
+    config: EngineConfig,
+    latency: IterationLatency,
+    arrival_s: FloatArray,
+    prompt_tokens: IntArray,
+    output_tokens: IntArray,
+    *,
+    log_iterations: bool = False,
+) -> EngineTrace:
+    """Serves all requests. Requests that arrive together are queued in their order.
+
+    An output is cut where prompt and output fill the context. Raises InputError for a request that can never finish.
+    """
+    check_requests(config, prompt_tokens, output_tokens)
+    n = len(prompt_tokens)
+    s = make_state(n, [(config, latency)], log_rows=LOG_ROWS if log_iterations else 0)
+    s.req[:, PROMPT] = s.req[:, TOKENS] = s.req[:, ORIGIN] = prompt_tokens
+    s.req[:, LIMIT] = prompt_tokens + output_tokens
+    s.times[:, READY] = arrival_s
+    s.llm[0, LEFT] = n
+    s.misc[LOGGING] = log_iterations
+    arrive_all(s, np.arange(n), 0)
+    rows = run(s)
+    return EngineTrace(
+        makespan_s=float(s.clock[0, CLOCK]) if n else 0.0,
+        iterations=int(s.eng[0, ITERATIONS]),
+        preemptions=int(s.eng[0, PREEMPTIONS]),
+        scheduled_s=s.times[:, SCHEDULED],
+        first_token_s=s.times[:, FIRST],
+        finish_s=s.times[:, FINISH],
+        log=as_log(rows) if log_iterations else None,
+    )
+
+
+def run(s: State) -> list[FloatArray]:
+    """Until all is finished. Returns the rows logged, in pieces."""
+    pieces = []
+    while s.llm[0, LEFT] > 0:
+        advance(s, 0, np.inf)
+        pieces.append(s.log[: s.misc[LOGGED]].copy())
+        s.misc[LOGGED] = 0
+    return pieces
+
+
+def as_log(pieces: list[FloatArray]) -> npt.NDArray[np.void]:
+    rows = np.concatenate([*pieces, np.zeros((0, len(LOG_COLUMNS)))])
+    log = np.zeros(len(rows), LOG_DTYPE)
+    log["iteration"] = np.arange(len(rows))
+    for column, name in enumerate(LOG_COLUMNS):
+        log[name] = rows[:, column]
+    return log

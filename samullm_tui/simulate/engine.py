@@ -1,0 +1,213 @@
+"""One engine: served online, request by request (`EngineSimulation`), or with all requests known (`simulate_requests`).
+
+Both are the same compiled schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samullm_tui.domain.request import IntArray
+from samullm_tui.latency.model import IterationLatency
+from samullm_tui.simulate.batch import EngineTrace, check_requests, simulate_requests
+from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.simulate.kernel import advance
+from samullm_tui.simulate.requests import arrive, take_out
+from samullm_tui.simulate.state import (
+    BLOCKED,
+    CLOCK,
+    COMPUTED,
+    DECODED,
+    ENGINE,
+    FINISH,
+    FINISHED,
+    FINISHES,
+    FIRST,
+    ITERATIONS,
+    LIMIT,
+    LLM,
+    ORDER,
+    ORIGIN,
+    OUTSIDE,
+    PENDING_COUNT,
+    PHASE,
+    PREEMPTIONS,
+    PROMPT,
+    READY,
+    RUNNING,
+    SETTLED,
+    STOP_AT_FINISH,
+    TOKENS,
+    USABLE,
+    USED,
+    WAIT_COUNT,
+    State,
+    make_state,
+)
+
+__all__ = ["EngineConfig", "EngineSimulation", "EngineTrace", "Finished", "Snapshot", "simulate_requests"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Requests that finished, in that order: their keys and times, arrays of one length."""
+
+    keys: IntArray
+    first_token_s: FloatArray
+    finish_s: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of an engine at one moment."""
+
+    state: State
+    keys: IntArray
+    slots: Mapping[int, int]
+    free: tuple[int, ...]
+    submitted: int
+
+
+class EngineSimulation:
+    """One engine that requests are submitted to as they come. Times are absolute seconds from the clock's zero."""
+
+    def __init__(self, config: EngineConfig, latency: IterationLatency, capacity: int = 1024) -> None:
+        """`capacity` requests fit before the arrays grow."""
+        self.config = config
+        self.latency = latency
+        self._state = make_state(max(capacity, 1), [(config, latency)])
+        self._keys = np.zeros(max(capacity, 1), np.int64)
+        self._slots: dict[int, int] = {}
+        self._free = list(range(len(self._keys) - 1, -1, -1))
+        self._submitted = 0
+
+    @property
+    def clock_s(self) -> float:
+        """When the next step may start; the end of the last one. Set it to start an engine late."""
+        return float(self._state.clock[0, CLOCK])
+
+    @clock_s.setter
+    def clock_s(self, clock_s: float) -> None:
+        self._state.clock[0, CLOCK] = clock_s
+
+    @property
+    def running(self) -> int:
+        return int(self._state.eng[0, RUNNING])
+
+    @property
+    def waiting(self) -> int:
+        """Requests submitted that do not run, those that arrive later included."""
+        return int(self._state.eng[0, WAIT_COUNT] + self._state.eng[0, PENDING_COUNT])
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the usable KV blocks in use, 0 to 1."""
+        return float(self._state.eng[0, USED] / self._state.eng[0, USABLE])
+
+    @property
+    def preemptions(self) -> int:
+        return int(self._state.eng[0, PREEMPTIONS])
+
+    @property
+    def iterations(self) -> int:
+        return int(self._state.eng[0, ITERATIONS])
+
+    def submit(
+        self, key: int, prompt_tokens: int, output_tokens: int, arrival_s: float, generated: int = 0
+    ) -> None:
+        """A request under a key that no unfinished request has.
+
+        `generated` of its `output_tokens` exist already (it comes from another engine): they are computed again as
+        part of its prompt. Raises InputError when the engine could never finish it, ValueError for a key in use.
+        """
+        if key in self._slots:
+            raise ValueError(f"request {key} is not finished yet")
+        prompt, output = prompt_tokens + generated, output_tokens - generated
+        check_requests(self.config, np.array([prompt]), np.array([output]))
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        row = self._state.req[slot]
+        row[[PROMPT, TOKENS]] = prompt
+        row[LIMIT] = min(prompt + output, self.config.max_model_len)
+        row[ORIGIN] = prompt_tokens
+        row[ORDER] = self._submitted
+        row[[ENGINE, BLOCKED, LLM, COMPUTED]] = 0
+        self._state.times[slot] = np.nan
+        self._state.times[slot, READY] = arrival_s
+        self._keys[slot] = key
+        self._slots[key] = slot
+        self._submitted += 1
+        arrive(self._state, slot)
+
+    def advance(self, until_s: float = np.inf, *, stop_at_finish: bool = False) -> Finished:
+        """Works on: starts no step at or after until_s; an idle engine jumps to the next arrival before it.
+
+        With `stop_at_finish` it returns after the first step that finishes a request.
+        """
+        s = self._state
+        s.misc[FINISHED] = 0
+        s.misc[STOP_AT_FINISH] = stop_at_finish
+        advance(s, 0, until_s)
+        slots = s.lists[FINISHES, : s.misc[FINISHED]].copy()
+        finished = Finished(self._keys[slots], s.times[slots, FIRST], s.times[slots, FINISH])
+        for slot in slots.tolist():
+            self._release(slot)
+        return finished
+
+    def remove(self, key: int) -> int:
+        """Takes an unfinished request out; its blocks are free at once. Returns the output tokens it has."""
+        slot = self._slots[key]
+        take_out(self._state, slot)
+        tokens = int(self._state.req[slot, TOKENS] - self._state.req[slot, ORIGIN])
+        self._release(slot)
+        return tokens
+
+    def unfinished(self) -> tuple[IntArray, IntArray]:
+        """(keys, output tokens that each has so far), in the order of submission."""
+        req = self._state.req
+        slots = np.array(sorted(self._slots.values(), key=lambda slot: int(req[slot, ORDER])), np.int64)
+        rows = req[slots]
+        settled = rows[:, COMPUTED] + self._state.eng[0, DECODED] + 1
+        tokens = np.where(rows[:, PHASE] == SETTLED, settled, rows[:, TOKENS])
+        return self._keys[slots], tokens - rows[:, ORIGIN]
+
+    def snapshot(self) -> Snapshot:
+        state = State(*(array.copy() for array in self._state))
+        return Snapshot(state, self._keys.copy(), dict(self._slots), tuple(self._free), self._submitted)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Exactly as it was at the snapshot, which can be restored again."""
+        self._state = State(*(array.copy() for array in snapshot.state))
+        self._keys = snapshot.keys.copy()
+        self._slots = dict(snapshot.slots)
+        self._free = list(snapshot.free)
+        self._submitted = snapshot.submitted
+
+    def _release(self, slot: int) -> None:
+        self._state.req[slot, PHASE] = OUTSIDE
+        del self._slots[int(self._keys[slot])]
+        self._free.append(slot)
+
+    def _grow(self) -> None:
+        """Twice the room. Whatever has one entry for each request gets longer; everything else is taken over."""
+        old, before = self._state, len(self._keys)
+        new = make_state(2 * before, [(self.config, self.latency)])
+        for name in ("eng", "clock", "hist", "misc", "llm"):
+            getattr(new, name)[:] = getattr(old, name)
+        new.req[:before] = old.req
+        new.times[:before] = old.times
+        new.lists[:, :before] = old.lists
+        new.ends[:, : old.ends.shape[1]] = old.ends
+        self._state = new
+        self._keys = np.concatenate([self._keys, np.zeros(before, np.int64)])
+        self._free.extend(range(2 * before - 1, before - 1, -1))

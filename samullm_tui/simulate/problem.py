@@ -1,0 +1,169 @@
+"""What a plan is simulated for, and what simulating gives: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from samullm_tui.domain.errors import PlanError
+from samullm_tui.domain.errors import Problem as Wrong
+from samullm_tui.domain.plan import Replica, Span
+from samullm_tui.domain.request import IntArray, RequestTable
+from samullm_tui.latency.model import IterationLatency
+from samullm_tui.simulate.config import EngineConfig
+
+__all__ = ["EngineState", "LLMModel", "Links", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+
+class ShapeModel(Struct, frozen=True):
+    """An LLM at one tensor-parallel size: what a step costs, how long a start takes, how it is set up."""
+
+    tp: int
+    latency: IterationLatency
+    load_s: float
+    config: EngineConfig
+
+
+class LLMModel(Struct, frozen=True):
+    """An LLM in all its valid shapes."""
+
+    name: str
+    shapes: tuple[ShapeModel, ...]
+    flops_per_token: float
+
+    def shape(self, tp: int) -> ShapeModel:
+        """Raises PlanError when the LLM has no shape of this size."""
+        for shape in self.shapes:
+            if shape.tp == tp:
+                return shape
+        sizes = ", ".join(str(shape.tp) for shape in self.shapes)
+        raise PlanError(Wrong("", self.name, f"cannot run at tp {tp}", f"possible: {sizes or 'none'}"))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs."""
+
+    table: RequestTable
+    llms: tuple[LLMModel, ...]
+    gpus: int
+    islands: tuple[tuple[int, ...], ...]
+
+    def index(self, llm: str) -> int:
+        """Raises PlanError for an LLM that the application does not have."""
+        if llm not in self.table.llm_names:
+            known = ", ".join(self.table.llm_names)
+            raise PlanError(Wrong("", llm, "is no LLM of the application", f"one of {known}"))
+        return self.table.llm_names.index(llm)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The request graph turned round: request i feeds children[start[i]:start[i + 1]].
+
+    Each entry is 2 × request, plus 1 when the output is part of that request's prompt.
+    """
+
+    start: IntArray
+    children: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """A running engine between two stages. It starts no step before `clock_s`.
+
+    running   requests in their order, with `computed` tokens of each in the KV cache
+    waiting   requests in the queue, in its order
+    prompts   tokens of the prompts of running and waiting, as this engine got them
+    assigned  unfinished requests dealt to it, those above included
+    """
+
+    clock_s: float
+    running: IntArray
+    computed: IntArray
+    waiting: IntArray
+    prompts: IntArray
+    assigned: IntArray
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an application is. Arrays are indexed by request.
+
+    done        whether it is finished
+    generated   output tokens it has so far
+    finish_s    when it finished, NaN before
+    engines     state of the replicas that run now, so that a kept one goes on where it was
+    """
+
+    done: BoolArray
+    generated: IntArray
+    finish_s: FloatArray
+    engines: Mapping[Replica, EngineState] = field(default_factory=dict)
+    links: Links | None = None
+
+    @classmethod
+    def fresh(cls, problem: Problem) -> Progress:
+        n = len(problem.table)
+        return cls(np.zeros(n, np.bool_), np.zeros(n, np.int64), np.full(n, np.nan))
+
+    def copy(self) -> Progress:
+        """Own arrays; engine states are never changed and are shared."""
+        arrays = (self.done.copy(), self.generated.copy(), self.finish_s.copy())
+        return Progress(*arrays, dict(self.engines), self.links)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.done.all())
+
+    @property
+    def refused(self) -> int:
+        """Requests whose prompt left no room in the context: they end at once, without a token."""
+        return int(np.count_nonzero(self.done & (self.generated == 0)))
+
+    def left(self, problem: Problem) -> IntArray:
+        """Unfinished requests of each LLM."""
+        return np.bincount(problem.table.llm[~self.done], minlength=len(problem.llms)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class StageTrace:
+    """One stage simulated. `progress` is what holds at its end.
+
+    llm_finish_s  LLMs whose last request finished in this stage, and when
+    gpu_busy_s    GPU-seconds of loads and steps
+    replicas      what runs at the end: the next stage's `warm`
+    """
+
+    start_s: float
+    end_s: float
+    progress: Progress
+    spans: tuple[Span, ...]
+    llm_finish_s: dict[str, float]
+    loads: int
+    gpu_busy_s: float
+    replicas: frozenset[Replica]
+
+
+@dataclass(frozen=True)
+class PlanTrace:
+    """A whole plan simulated. `stage_times` and `kept` have one entry for each stage of the plan.
+
+    kept  for each stage, for each of its placements: whether all its replicas were running before
+    """
+
+    makespan_s: float
+    stage_times: tuple[tuple[float, float], ...]
+    spans: tuple[Span, ...]
+    loads: int
+    gpu_busy_s: float
+    finish_s: FloatArray
+    kept: tuple[tuple[bool, ...], ...]
+    refused: int

@@ -1,0 +1,168 @@
+"""The arrays that the compiled kernels work on: n requests and E engines, no object for either.
+
+Columns of `req` [n, 13], one row for each request, and of `eng` [E, 19], one row for each engine, are named below.
+
+A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
+nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
+COMPUTED, its finish is known (the value of D at which it gets its last token), and `hist[e, base mod block]` counts
+the settled requests that need a new block whenever D ≡ −base. A step costs as much as what changes in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from samullm_tui.latency.model import IterationLatency
+from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.simulate.problem import Links
+
+__all__ = ["LOG_COLUMNS", "State", "compiled", "make_state", "no_links", "set_engine"]
+
+compiled = njit(cache=True, _nrt=False)
+"""Kernels neither create nor keep arrays: counting references would take two thirds of their time."""
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+# Columns of req. LIMIT is the number of tokens a request ends with; BLOCKED its unfinished parents;
+# ORDER breaks ties; ORIGIN are the tokens of its prompt without any output of its own.
+PROMPT, LIMIT, TOKENS, COMPUTED, PHASE, PREV, NEXT, POS, ENGINE, BLOCKED, ORDER, LLM, ORIGIN = range(13)
+
+# Values of PHASE. OUTSIDE: not known to an engine yet. FILLING: running, its prompt not yet computed.
+OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED = range(7)
+
+# Columns of times [n, 5], seconds. KEY orders the heap that a request is in: its arrival, or the D of its finish.
+READY, SCHEDULED, FIRST, FINISH, KEY = range(5)
+
+# Columns of eng.
+(
+    MAX_SEQS,
+    BUDGET,
+    USABLE,
+    BLOCK,
+    MAX_LEN,
+    RUNNING,
+    SETTLED_COUNT,
+    RUN_HEAD,
+    RUN_TAIL,
+    WAIT_COUNT,
+    WAIT_HEAD,
+    WAIT_TAIL,
+    PENDING_COUNT,
+    PENDING_START,
+    DECODED,
+    CONTEXT,
+    USED,
+    PREEMPTIONS,
+    ITERATIONS,
+) = range(19)
+
+# Columns of clock [E, 2], seconds: when the next step may start; how long steps took together.
+CLOCK, BUSY = range(2)
+
+# Columns of misc: finished requests so far, rows logged, whether to log, whether to stop at a finish,
+# and whether the engine has to hand back because the feeds between engines changed.
+FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK = range(5)
+
+# Rows of lists, columns of llm, parts of feeds.
+ARRIVALS, FINISHES = range(2)
+LEFT, END = range(2)
+EDGES, REACH = range(2)
+
+LOG_COLUMNS = (
+    "start_s",
+    "duration_s",
+    "num_seqs",
+    "prefill_tokens",
+    "decode_seqs",
+    "context_tokens",
+    "kv_blocks",
+)
+
+
+class State(NamedTuple):
+    """Everything that kernels read and write.
+
+    lists     [2, n] ARRIVALS: heaps, one segment for each engine; FINISHES: finished requests, in order
+    ends      [E, max_num_seqs] heaps of settled requests by their finish
+    children  request i feeds children[child_start[i]:child_start[i + 1]]: 2 × request, plus 1 when its output is
+              part of that request's prompt
+    llm       [L, 2] unfinished requests of each LLM and the last finish of each
+    feeds     [2, E, E] EDGES: unfinished requests of one engine that feed a request of another; REACH: whether one
+              engine feeds another, over others too
+    """
+
+    req: I64
+    times: F64
+    eng: I64
+    clock: F64
+    latency: F64
+    lists: I64
+    ends: I64
+    hist: I64
+    misc: I64
+    log: F64
+    child_start: I64
+    children: I64
+    llm: F64
+    feeds: I64
+
+
+def no_links(n: int) -> Links:
+    empty = np.zeros(0, np.int64)
+    return Links(np.zeros(n + 1, np.int64), empty)
+
+
+def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLatency) -> None:
+    """Engine e as it is before its first request."""
+    row = state.eng[e]
+    row[:] = 0
+    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL]] = -1
+    row[MAX_SEQS] = config.max_num_seqs
+    row[BUDGET] = config.max_num_batched_tokens
+    row[USABLE] = config.usable_blocks
+    row[BLOCK] = config.block_size
+    row[MAX_LEN] = config.max_model_len
+    state.latency[e] = latency.vector()
+
+
+def make_state(
+    n: int,
+    engines: Sequence[tuple[EngineConfig, IterationLatency]],
+    *,
+    llms: int = 1,
+    links: Links | None = None,
+    log_rows: int = 0,
+) -> State:
+    """Room for n requests on these engines; all requests outside."""
+    count = len(engines)
+    links = links or no_links(n)
+    seqs = max(config.max_num_seqs for config, _ in engines)
+    block = max(config.block_size for config, _ in engines)
+    req = np.zeros((n, 13), np.int64)
+    req[:, [PREV, NEXT, POS, ENGINE]] = -1
+    req[:, ORDER] = np.arange(n)
+    state = State(
+        req=req,
+        times=np.full((n, 5), np.nan),
+        eng=np.zeros((count, 19), np.int64),
+        clock=np.zeros((count, 2)),
+        latency=np.zeros((count, engines[0][1].vector().size)),
+        lists=np.zeros((2, n), np.int64),
+        ends=np.zeros((count, min(seqs, max(n, 1))), np.int64),
+        hist=np.zeros((count, block), np.int64),
+        misc=np.zeros(5, np.int64),
+        log=np.zeros((log_rows, len(LOG_COLUMNS))),
+        child_start=links.start,
+        children=links.children,
+        llm=np.zeros((llms, 2)),
+        feeds=np.zeros((2, count, count), np.int64),
+    )
+    for e, (config, latency) in enumerate(engines):
+        set_engine(state, e, config, latency)
+    return state

@@ -1,0 +1,151 @@
+"""What a run works on: the requests, the engines that can be made, and for simulated engines the true lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from samullm_tui.domain.errors import PlanError, Problem
+from samullm_tui.domain.plan import Plan, Replica
+from samullm_tui.domain.request import IntArray
+from samullm_tui.engines.protocol import Engine, GenerateRequest
+from samullm_tui.forecast.problem import ForecastInputs, build_problem, contexts_of, shape_of_llm
+from samullm_tui.latency.roofline import kv_bytes_per_token, weight_bytes
+from samullm_tui.lengths.draw import draw
+from samullm_tui.planner.validity import valid
+from samullm_tui.supervisor.fleet import MakeEngine
+from samullm_tui.supervisor.sampling import Footprint
+from samullm_tui.supervisor.spec import RunPaths, RunSpec
+from samullm_tui.workload.application_file import load_application
+from samullm_tui.workload.requests import Workload, build_requests
+
+__all__ = ["Job", "check_given_plan", "load_job", "read_workload", "true_lengths"]
+
+TRUTH = 1 << 31
+"""Planning draws from the first streams of a run's seed. What really happens in a simulated run is drawn from this
+one, far behind them: otherwise a plan would be judged on the lengths that it was made for."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a run's spec comes down to.
+
+    expected  [n] output tokens to expect of each request: known, or the mean of its LLM's, and no more than max_tokens
+    """
+
+    workload: Workload
+    expected: IntArray
+    make_engine: MakeEngine
+    make_request: Callable[[int, int, int, Callable[[int], str]], GenerateRequest]
+    footprint: Callable[[Replica], Footprint | None]
+
+
+def read_workload(spec: RunSpec) -> Workload:
+    """The requests of the run's application. Raises ApplicationError."""
+    application = load_application(Path(spec.application), allow_outside=spec.allow_outside)
+    return build_requests(application, contexts=contexts_of(application))
+
+
+def check_given_plan(inputs: ForecastInputs, plan: Plan) -> None:
+    """Raises PlanError when the plan that the operator gave cannot run here."""
+    wrong = valid(inputs.problem, plan)
+    if wrong:
+        raise PlanError([Problem("the plan given", "", what, "plan again") for what in wrong])
+
+
+def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
+    """Reads everything anew. Raises InputError."""
+    workload = read_workload(spec)
+    inputs = build_problem(workload, spec.cluster)
+    make = _make_simulated(inputs) if spec.engine == "simulated" else _make_vllm(spec, paths, workload, epoch)
+    truth = true_lengths(inputs, spec.seed) if spec.engine == "simulated" else None
+    return Job(
+        workload=workload,
+        expected=_expected(inputs),
+        make_engine=make,
+        make_request=_RequestMaker(workload, truth),
+        footprint=_footprints(spec, inputs, workload),
+    )
+
+
+def true_lengths(inputs: ForecastInputs, seed: int) -> IntArray:
+    """[n] the output tokens that the requests of a simulated run turn out to have."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(TRUTH,)))
+    return draw(inputs.problem.table, inputs.dists, inputs.context, rng)
+
+
+def _expected(inputs: ForecastInputs) -> IntArray:
+    table = inputs.problem.table
+    means = np.array([inputs.dists[name].mean for name in table.llm_names])
+    drawn = np.minimum(np.ceil(means[table.llm]).astype(np.int64), table.max_tokens)
+    return np.where(table.known_tokens >= 0, table.known_tokens, drawn)
+
+
+class _RequestMaker:
+    """Renders prompts for real engines; tells simulated ones the true length instead."""
+
+    def __init__(self, workload: Workload, truth: IntArray | None) -> None:
+        self._workload = workload
+        self._truth = truth
+
+    def __call__(
+        self, index: int, key: int, prompt_tokens: int, output_of: Callable[[int], str]
+    ) -> GenerateRequest:
+        if self._truth is not None:
+            return GenerateRequest(
+                key=key, prompt_tokens=prompt_tokens, output_tokens=int(self._truth[index])
+            )
+        return GenerateRequest(
+            key=key,
+            prompt=self._workload.prompt(index, output_of),
+            chat=self._workload.request_node(index).chat,
+            sampling=self._workload.sampling(index),
+            prompt_tokens=prompt_tokens,
+        )
+
+
+def _make_simulated(inputs: ForecastInputs) -> MakeEngine:
+    from samullm_tui.engines.simulated import SimulatedEngine
+
+    models = {model.name: model for model in inputs.problem.llms}
+
+    def make(replica: Replica) -> Engine:
+        shape = models[replica.llm].shape(replica.tp)
+        return SimulatedEngine(replica, shape.config, shape.latency, shape.load_s)
+
+    return make
+
+
+def _make_vllm(spec: RunSpec, paths: RunPaths, workload: Workload, epoch: int) -> MakeEngine:
+    from samullm_tui.engines.vllm_engine import VllmEngine
+
+    def make(replica: Replica) -> Engine:
+        return VllmEngine(
+            workload.application.llm(replica.llm),
+            replica,
+            run=paths.run,
+            epoch=epoch,
+            log=paths.engines / f"{replica.name}.log",
+            device="cpu" if spec.cluster.gpu.kind == "cpu" else "gpu",
+        )
+
+    return make
+
+
+def _footprints(
+    spec: RunSpec, inputs: ForecastInputs, workload: Workload
+) -> Callable[[Replica], Footprint | None]:
+    """What replicas take of their GPUs' memory, by the same shapes that planning used."""
+    models = {model.name: model for model in inputs.problem.llms}
+    shapes = {name: shape_of_llm(workload.application.llm(name), spec.application) for name in models}
+
+    def footprint(replica: Replica) -> Footprint | None:
+        shape, config = shapes[replica.llm], models[replica.llm].shape(replica.tp).config
+        token_bytes = kv_bytes_per_token(shape) / min(replica.tp, shape.kv_heads)
+        kv_bytes = int(config.kv_blocks * config.block_size * token_bytes)
+        return Footprint(int(weight_bytes(shape) / replica.tp), kv_bytes)
+
+    return footprint

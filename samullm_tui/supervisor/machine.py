@@ -1,0 +1,43 @@
+"""Which cluster and which engines, when the operator did not say: what this machine has, said aloud."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from samullm_tui.domain.cluster import Cluster, cluster_from_preset
+from samullm_tui.domain.event import EngineKind
+from samullm_tui.engines.installed import installed_vllm
+from samullm_tui.telemetry.gpu import detect_cluster
+from samullm_tui.workload.cluster_file import load_cluster
+
+__all__ = ["Machine", "choose_machine"]
+
+DEFAULT_PRESET = "a100-80g:8"
+CPU_PRESET = "cpu:2"
+
+
+class Machine(Struct, frozen=True):
+    """Where a run will happen. `notes` say what was chosen without being asked for."""
+
+    cluster: Cluster
+    engine: EngineKind
+    notes: tuple[str, ...]
+
+
+def choose_machine(cluster: str | None, engine: EngineKind | None) -> Machine:
+    """Fills in what was not given, by the rules of the contract. Raises ClusterError on a bad `cluster`."""
+    detected = detect_cluster()
+    notes: list[str] = []
+    if engine is None:
+        engine = "vllm" if detected and installed_vllm() and cluster is None else "simulated"
+        notes.append(
+            f"engine: {engine}" + ("" if engine == "vllm" else " (no GPU with vLLM here was asked for)")
+        )
+    if cluster is not None:
+        return Machine(load_cluster(cluster), engine, tuple(notes))
+    if detected:
+        notes.append(f"cluster: the {detected.title} of this machine")
+        return Machine(detected, engine, tuple(notes))
+    preset = CPU_PRESET if engine == "vllm" else DEFAULT_PRESET
+    notes.append(f"cluster: the preset {preset}, because this machine has no GPU")
+    return Machine(cluster_from_preset(preset), engine, tuple(notes))

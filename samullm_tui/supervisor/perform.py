@@ -1,0 +1,242 @@
+"""Runs an approved plan: decide, act, record, until the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import numpy as np
+
+from samullm_tui.domain.errors import EngineError
+from samullm_tui.domain.event import (
+    Decided,
+    Decision,
+    EngineFailed,
+    EngineReady,
+    EngineStarting,
+    EngineStopped,
+    StageStarted,
+)
+from samullm_tui.domain.plan import Replica
+from samullm_tui.engines.protocol import Engine, Started
+from samullm_tui.supervisor.actions import (
+    End,
+    EnterStage,
+    GiveUp,
+    MoveBack,
+    Note,
+    Send,
+    StartEngine,
+    Step,
+    StopEngine,
+)
+from samullm_tui.supervisor.asking import GAVE_UP, Asking, Clock, MakeRequest, Recorder
+from samullm_tui.supervisor.decide import decide
+from samullm_tui.supervisor.fleet import Fleet, MakeEngine
+from samullm_tui.supervisor.running import EngineState, RunningState
+from samullm_tui.supervisor.texts import Texts
+
+__all__ = ["MAX_STARTS", "Runner"]
+
+MAX_STARTS = 3
+"""How often an engine is started without finishing a request before it is given up."""
+
+BACK_OFF_S = 2.0
+
+
+class Runner:
+    """One run from its first stage to its end, on the running event loop. `rng` spreads restarts."""
+
+    def __init__(
+        self,
+        state: RunningState,
+        *,
+        make_engine: MakeEngine,
+        make_request: MakeRequest,
+        texts: Texts,
+        recorder: Recorder,
+        clock: Clock,
+        rng: np.random.Generator,
+    ) -> None:
+        self.state = state
+        self.activity = asyncio.Event()
+        """Set whenever an engine is given something to do."""
+        self._parts = (make_engine, make_request, texts)
+        self._recorder = recorder
+        self._clock = clock
+        self._rng = rng
+        self._woken = asyncio.Event()
+        self._fleet: Fleet
+        self._asking: Asking
+        self._tasks: asyncio.TaskGroup
+
+    async def run(self) -> End:
+        """Returns how the run ended. No engine is left on return, nor when it raises."""
+        make_engine, make_request, texts = self._parts
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            self._fleet = Fleet(make_engine, self, tasks)
+            self._asking = Asking(
+                self.state,
+                make_request=make_request,
+                texts=texts,
+                recorder=self._recorder,
+                clock=self._clock,
+                tasks=tasks,
+                wake=self.wake,
+            )
+            try:
+                return await self._until_the_end()
+            finally:
+                await self._fleet.stop_all()
+
+    def wake(self) -> None:
+        """Something happened: decide again."""
+        self._woken.set()
+
+    def wish(self, wish: Literal["run", "pause", "drain", "stop"]) -> None:
+        self.state.wish = wish
+        self.wake()
+
+    def trouble(self, text: str) -> None:
+        """Why nothing can be recorded now, and "" when that is over."""
+        self.state.trouble = text
+        self.wake()
+
+    def is_busy(self) -> bool:
+        """Whether any engine loads or works."""
+        return bool(self.state.ledger.in_flight) or any(
+            e.status == "loading" for e in self.state.engines.values()
+        )
+
+    def engines(self) -> list[Engine]:
+        """The serving engines."""
+        return [self._fleet.engine(name) for name, e in self.state.engines.items() if e.status == "serving"]
+
+    def output_tokens(self, replica: str) -> int:
+        """Tokens of the requests that this replica finished."""
+        return self._asking.output_tokens.get(replica, 0)
+
+    async def _until_the_end(self) -> End:
+        for request, source in self.state.ledger.orphans():
+            self._asking.fail_dependent(request, source)
+        while True:
+            self._woken.clear()
+            for action in decide(self.state, self._clock()):
+                if isinstance(action, End):
+                    return action
+                self._perform(action)
+            await self._woken.wait()
+
+    def _perform(self, action: Step) -> None:
+        match action:
+            case Send(request, replica):
+                self.activity.set()
+                self._asking.send(request, self._fleet.engine(replica))
+                return
+            case EnterStage(index):
+                self._enter(index)
+            case Note(decision):
+                self._recorder.emit(Decided(at_s=self._clock(), decision=decision))
+            case StartEngine(replica):
+                self._start(replica)
+            case StopEngine(replica, reason):
+                self._stop(replica, reason)
+            case GiveUp(llm, cause):
+                self._asking.fail_all(llm, f"{GAVE_UP} {cause}")
+            case MoveBack(replica, requests):
+                self._move_back(replica, requests)
+        self.wake()
+
+    def _enter(self, index: int) -> None:
+        now_s = self._clock()
+        state = self.state
+        state.stage = index
+        state.started_s = now_s if state.started_s is None else state.started_s
+        stage = state.present
+        self._recorder.emit(
+            StageStarted(at_s=now_s, index=index, placements=stage.placements, until=stage.until)
+        )
+
+    def _start(self, replica: Replica) -> None:
+        engine = self.state.engines.setdefault(replica.name, EngineState(replica))
+        engine.status = "loading"
+        engine.starts += 1
+        self.activity.set()
+        self._recorder.emit(EngineStarting(at_s=self._clock(), replica=replica, attempt=engine.starts))
+        self._fleet.start(replica)
+
+    def _stop(self, replica: Replica, reason: str) -> None:
+        self._close(replica, reason, failure=False)
+        self._fleet.stop(replica, reason)
+
+    def _close(self, replica: Replica, cause: str, *, failure: bool) -> None:
+        """Nothing more goes to this engine, and what it has waits again."""
+        engine = self.state.engines[replica.name]
+        engine.status, engine.fresh, engine.queued = "stopping", False, 0
+        lane = self.state.ledger.lanes.get(replica.name)
+        if lane is not None:
+            # Each goes to the head of its queue: the first sent last, so that it stands first again.
+            for request in reversed(list(lane.sent)):
+                self._asking.take_back(request, cause, failure=failure)
+            self.state.ledger.close_lane(replica.name)
+
+    def _move_back(self, replica: str, requests: tuple[int, ...]) -> None:
+        self.state.engines[replica].fresh = False
+        if not requests:
+            return
+        for request in requests:
+            self._asking.take_back(request)
+        llm = self.state.engines[replica].replica.llm
+        what = f"{len(requests):,} requests of {llm} wait for all its engines again"
+        saw = f"{replica} became ready; they had not begun on the engine that they were sent to"
+        self._recorder.emit(Decided(at_s=self._clock(), decision=Decision("keep", what, saw)))
+
+    # --- what the engines tell (FleetListener) ---
+
+    def engine_ready(self, replica: Replica, engine: Engine, started: Started) -> None:
+        self._recorder.emit(
+            EngineReady(
+                at_s=self._clock(), replica=replica, load_s=started.load_s, kv_blocks=started.kv_blocks
+            )
+        )
+        self.state.engines[replica.name].status = "serving"
+        self.state.ledger.open_lane(replica.name, replica.llm, engine.max_in_flight)
+        self._tasks.create_task(self._count_queued(replica))
+        self.wake()
+
+    def engine_lost(self, replica: Replica, cause: str) -> None:
+        self._close(replica, cause, failure=True)
+        self.wake()
+
+    def engine_failed(self, replica: Replica, cause: str, *, hopeless: bool) -> None:
+        engine = self.state.engines[replica.name]
+        gave_up = hopeless or engine.starts >= MAX_STARTS
+        engine.status, engine.cause = "gave up" if gave_up else "waiting", cause
+        now_s = self._clock()
+        self._recorder.emit(EngineFailed(at_s=now_s, replica=replica, cause=cause, gave_up=gave_up))
+        if not gave_up:
+            delay_s = BACK_OFF_S * 2 ** max(0, engine.starts - 1) * self._rng.uniform(0.75, 1.25)
+            engine.retry_at_s = now_s + delay_s
+            # A little later, so that rounding cannot make it come too early.
+            asyncio.get_running_loop().call_later(delay_s + 0.001, self.wake)
+        self.wake()
+
+    def engine_stopped(self, replica: Replica, reason: str) -> None:
+        del self.state.engines[replica.name]
+        self._recorder.emit(EngineStopped(at_s=self._clock(), replica=replica, reason=reason))
+        self.wake()
+
+    async def _count_queued(self, replica: Replica) -> None:
+        """Asks the other engines of the LLM how much of what they have they have not begun."""
+        others = [e for e in self.engines() if e.replica.llm == replica.llm and e.replica != replica]
+        for engine in others:
+            try:
+                waiting = (await engine.stats()).waiting
+            except EngineError:
+                waiting = 0
+            if engine.replica.name in self.state.ledger.lanes:
+                self.state.engines[engine.replica.name].queued = waiting
+        if others and replica.name in self.state.ledger.lanes:
+            self.state.engines[replica.name].fresh = True
+            self.wake()

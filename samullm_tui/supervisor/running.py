@@ -1,0 +1,85 @@
+"""The state that decisions are made from: the plan, the stage, the engines, the requests, the operator's wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from samullm_tui.domain.plan import Candidate, Replica, Stage
+from samullm_tui.supervisor.ledger import Ledger
+
+__all__ = ["EngineState", "EngineStatus", "RunningState"]
+
+EngineStatus = Literal["loading", "serving", "stopping", "waiting", "gave up"]
+
+
+@dataclass(slots=True)
+class EngineState:
+    """One engine as the supervisor knows it.
+
+    `waiting`: it failed and starts again at `retry_at_s`. `starts` counts starts since it last finished a request.
+    `queued`: how many of its requests had not begun when another replica of its LLM became ready.
+    `fresh`: it became ready and nothing was moved to it yet.
+    `failures`: attempts that failed since the last that did not; it gets nothing new before `hold_until_s`.
+    """
+
+    replica: Replica
+    status: EngineStatus = "loading"
+    starts: int = 0
+    retry_at_s: float = 0.0
+    cause: str = ""
+    queued: int = 0
+    fresh: bool = False
+    hold_until_s: float = 0.0
+    failures: int = 0
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether it holds its GPUs."""
+        return self.status in {"loading", "serving", "stopping"}
+
+
+@dataclass(slots=True)
+class RunningState:
+    """Everything `decide` looks at.
+
+    `stage` is -1 before the first one, which is `begin`: 0, or the stage that an earlier supervisor was in.
+    `started_s`: when the run's first stage began.
+    """
+
+    candidate: Candidate
+    ledger: Ledger
+    begin: int = 0
+    resumed: bool = False
+    stage: int = -1
+    started_s: float | None = None
+    engines: dict[str, EngineState] = field(default_factory=dict)
+    wish: Literal["run", "pause", "drain", "stop"] = "run"
+    trouble: str = ""
+    """Why nothing can be recorded now; while it is so, nothing is sent. Empty: all is well."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """Error rows for each LLM."""
+    broken: str = ""
+    """Why the run cannot succeed any more: an engine gave up, or a request got no answer. Empty: it can."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.candidate.plan.stages
+
+    @property
+    def present(self) -> Stage:
+        return self.stages[self.stage]
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.stage == len(self.stages) - 1
+
+    def is_finished(self, llm: str) -> bool:
+        return self.ledger.unfinished[llm] == 0
+
+    def holding(self) -> list[EngineState]:
+        """Engines that hold GPUs."""
+        return [engine for engine in self.engines.values() if engine.on_gpus]
+
+    def busy_gpus(self) -> set[int]:
+        return {gpu for engine in self.holding() for gpu in engine.replica.gpus}

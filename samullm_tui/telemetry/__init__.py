@@ -1,0 +1,1 @@
+"""What this machine's GPUs and the machine itself are doing."""

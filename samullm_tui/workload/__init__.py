@@ -1,0 +1,1 @@
+"""From files to nouns: application files, data sets, prompts, requests, cluster files."""

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MEASURED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def measured() -> Path:
+    """The folder of measured data. Skips where it is absent, as on a user's machine."""
+    if not MEASURED.is_dir():
+        pytest.skip(f"the measured data are not at {MEASURED}")
+    return MEASURED
+
+
+NOTHING_SKIPPED = os.environ.get("SAMULLM_NOTHING_SKIPPED") == "1"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """In CI a skipped test of the real engine or of measured data is a failure: it proved nothing."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    marked = item.get_closest_marker("engine") or "measured" in getattr(item, "fixturenames", ())
+    if NOTHING_SKIPPED and report.skipped and marked:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped where it must run: {report.longrepr}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "measured" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")

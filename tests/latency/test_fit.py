@@ -1,0 +1,132 @@
+"""Promises of fitting the iteration model, on synthetic steps and on the authors' A100 measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samullm_tui.domain.errors import ProfileError
+from samullm_tui.latency.fit import fit, predicted_s
+from samullm_tui.latency.measurements import Iterations
+from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
+
+Steps = Callable[..., Iterations]
+
+TRUE = {
+    "constant_s": 0.012,
+    "per_sequence_s": 6e-5,
+    "per_token_s": 4e-5,
+    "per_token_above_128_s": 3e-5,
+    "per_prefill_context_s": 4e-9,
+    "per_decode_context_s": 2.5e-7,
+    "per_distinct_expert_s": 1.5e-3,
+}
+
+
+def latency_of(experts: int = 0, experts_per_token: int = 0) -> IterationLatency:
+    values = tuple(TRUE.get(name, 0.0) for name in COEFFICIENTS)
+    return IterationLatency(values, experts, experts_per_token)
+
+
+@pytest.mark.parametrize("experts", [(0, 0), (8, 2)])
+def test_known_coefficients_come_back_from_noisy_steps(
+    synthetic_steps: Steps, experts: tuple[int, int]
+) -> None:
+    true = latency_of(*experts)
+    rows = synthetic_steps(true, 4000, noise=0.03, seed=1)
+    result = fit(rows, experts=experts[0], experts_per_token=experts[1], rng=np.random.default_rng(2))
+    fresh = synthetic_steps(true, 1000, noise=0.0, seed=3)
+    error = predicted_s(result.latency, fresh) / fresh.latency_s - 1
+    assert np.abs(error).max() < 0.03
+    got = dict(zip(COEFFICIENTS, result.latency.coefficients, strict=True))
+    for name in ("constant_s", "per_sequence_s", "per_prefill_context_s", "per_decode_context_s"):
+        assert got[name] == pytest.approx(TRUE[name], rel=0.1), name
+    assert (result.latency.experts, result.latency.experts_per_token) == experts
+
+
+def test_exact_steps_are_fitted_exactly(synthetic_steps: Steps) -> None:
+    true = latency_of(8, 2)
+    rows = synthetic_steps(true, 2000, noise=0.0, seed=1)
+    result = fit(rows, experts=8, experts_per_token=2, rng=np.random.default_rng(0))
+    assert result.latency.coefficients == pytest.approx(true.coefficients, rel=1e-6, abs=1e-12)
+    assert max(result.median_ape, result.mape, abs(result.bias)) < 1e-9
+
+
+def test_stalls_do_not_bend_the_fit_but_count_in_the_total(synthetic_steps: Steps) -> None:
+    rows = synthetic_steps(latency_of(), 4000, noise=0.02, seed=1)
+    stalled = np.random.default_rng(5).random(len(rows)) < 0.03
+    latency_s = rows.latency_s + 0.2 * stalled
+    slow = Iterations(*(getattr(rows, n) for n in rows.__slots__[:-1]), latency_s)
+    result = fit(slow, rng=np.random.default_rng(0))
+    ratio = predicted_s(result.latency, rows) / rows.latency_s
+    assert ratio.std() / ratio.mean() < 0.04
+    assert predicted_s(result.latency, slow).sum() == pytest.approx(latency_s.sum(), rel=0.03)
+
+
+def test_the_errors_are_those_of_rows_that_the_fit_never_saw(synthetic_steps: Steps) -> None:
+    rows = synthetic_steps(latency_of(), 500, noise=0.3, seed=1)
+    result = fit(rows, rng=np.random.default_rng(7))
+    held = np.random.default_rng(7).permutation(len(rows))[: result.held_out_rows]
+    error = predicted_s(result.latency, rows[held]) - rows.latency_s[held]
+    ape = np.abs(error) / rows.latency_s[held]
+    assert (result.rows, result.held_out_rows) == (500, 100)
+    assert result.median_ape == pytest.approx(np.median(ape))
+    assert result.mape == pytest.approx(ape.mean())
+    assert result.bias == pytest.approx(error.sum() / rows.latency_s[held].sum())
+    changed = rows.latency_s.copy()
+    changed[held] *= 10
+    other = fit(
+        Iterations(*(getattr(rows, n) for n in rows.__slots__[:-1]), changed), rng=np.random.default_rng(7)
+    )
+    assert other.latency == result.latency
+
+
+def test_the_same_seed_gives_the_same_fit(synthetic_steps: Steps) -> None:
+    rows = synthetic_steps(latency_of(), 300, noise=0.1, seed=1)
+    assert fit(rows, rng=np.random.default_rng(4)) == fit(rows, rng=np.random.default_rng(4))
+
+
+def test_no_coefficient_is_negative_and_what_never_occurs_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    seqs = rng.integers(1, 256, 400).astype(np.float64)
+    zero = np.zeros_like(seqs)
+    noise = rng.lognormal(0, 0.5, 400)
+    rows = Iterations(seqs, zero, zero, seqs, seqs * 100, 0.01 * noise)
+    values = fit(rows, rng=rng).latency.coefficients
+    assert min(values) >= 0
+    assert values[COEFFICIENTS.index("per_prefill_context_s")] == 0
+
+
+@pytest.mark.parametrize("experts", [(4, 0), (2, 4), (-1, 0), (0, 2)])
+def test_impossible_experts_are_refused(synthetic_steps: Steps, experts: tuple[int, int]) -> None:
+    rows = synthetic_steps(latency_of(), 50, noise=0.0, seed=1)
+    with pytest.raises(ProfileError, match="experts"):
+        fit(rows, experts=experts[0], experts_per_token=experts[1], rng=np.random.default_rng(0))
+
+
+@pytest.mark.data
+def test_the_authors_steps_are_met_within_9_percent_dense_and_16_percent_mixtral(
+    authors_steps: dict[tuple[str, int], Iterations],
+) -> None:
+    for (model, tp), rows in authors_steps.items():
+        mixture = model.startswith("Mixtral")
+        experts = {"experts": 8, "experts_per_token": 2} if mixture else {}
+        result = fit(rows, **experts, rng=np.random.default_rng(0))
+        held = rows[np.random.default_rng(0).permutation(len(rows))[: result.held_out_rows]]
+        ape = np.abs(predicted_s(result.latency, held) / held.latency_s - 1)
+        decode = float(np.median(ape[held.decode_seqs > 0]))
+        prefill = float(np.median(ape[held.decode_seqs == 0]))
+        assert result.median_ape <= 0.09, (model, tp, result)
+        assert abs(result.bias) <= 0.03, (model, tp, result)
+        assert max(decode, prefill) <= (0.16 if mixture else 0.12), (model, tp, decode, prefill)
+
+
+@pytest.mark.data
+def test_the_folder_of_measurements_has_all_the_dense_llms(
+    authors_steps: dict[tuple[str, int], Iterations], measured: Path
+) -> None:
+    assert measured.is_dir()
+    assert sum(map(len, authors_steps.values())) == 163_872

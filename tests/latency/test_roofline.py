@@ -1,0 +1,198 @@
+"""Promises of the estimates for LLMs that nobody has measured, held against measurements."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samullm_tui.catalog.shapes import checkpoints, shape_of
+from samullm_tui.domain.cluster import PRESETS, GpuType
+from samullm_tui.latency.fit import predicted_s
+from samullm_tui.latency.measurements import Iterations
+from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
+from samullm_tui.latency.roofline import (
+    Shape,
+    flops_per_token,
+    kv_blocks,
+    kv_bytes_per_token,
+    load_estimate_s,
+    rescaled,
+    roofline,
+    weight_bytes,
+)
+
+A100 = PRESETS["a100-80g"]
+SHAPES = [shape for shape in map(shape_of, checkpoints()) if shape]
+GPUS = [gpu for gpu in PRESETS.values() if gpu.kind == "gpu"]
+
+
+def known(name: str) -> Shape:
+    shape = shape_of(name)
+    assert shape
+    return shape
+
+
+def test_the_arithmetic_of_a_dense_llm_and_of_a_mixture() -> None:
+    llama, mixtral = known("Llama-2-13b-hf"), known("Mixtral-8x7B-v0.1")
+    assert kv_bytes_per_token(llama) == 819_200
+    assert weight_bytes(llama) == pytest.approx(26.04e9)
+    assert flops_per_token(llama) == pytest.approx(26.04e9)
+    assert flops_per_token(mixtral) == pytest.approx(2 * 12.9e9, rel=0.02)
+
+
+@given(
+    st.sampled_from([s for s in SHAPES if s.params_b > 5]), st.sampled_from(GPUS), st.sampled_from([1, 2, 4])
+)
+def test_an_estimate_is_a_valid_latency_and_more_gpus_never_slow_a_large_step(
+    shape: Shape, gpu: GpuType, tp: int
+) -> None:
+    one, two = roofline(shape, gpu, tp), roofline(shape, gpu, 2 * tp)
+    assert all(np.isfinite(value) and value >= 0 for value in one.coefficients)
+    large = (64, 8192, 8192 * 4096.0, 0, 0.0)
+    assert 0 < two.seconds(*large) <= one.seconds(*large)
+
+
+@given(st.sampled_from(SHAPES), st.sampled_from(GPUS), st.sampled_from([1, 2, 4, 8]))
+def test_blocks_grow_with_memory_and_fall_with_its_use(shape: Shape, gpu: GpuType, tp: int) -> None:
+    def blocks(utilization: float, batched_tokens: int = 2048) -> int:
+        return kv_blocks(
+            shape, gpu, tp, block_size=16, utilization=utilization, batched_tokens=batched_tokens
+        )
+
+    assert blocks(0.9) < blocks(0.95)
+    assert blocks(0.9, 16384) < blocks(0.9)
+
+
+def test_an_llm_that_is_too_large_gets_no_blocks() -> None:
+    assert kv_blocks(known("Llama-2-70b-chat-hf"), A100, 1, block_size=16, utilization=0.9) <= 0
+    assert kv_blocks(known("Llama-2-70b-chat-hf"), A100, 2, block_size=16, utilization=0.9) > 0
+
+
+def test_on_the_cpu_the_cache_has_its_fixed_size() -> None:
+    tiny = known("tiny:llama")
+    assert kv_blocks(tiny, PRESETS["cpu"], 1, block_size=128, utilization=0.9, dtype_bytes=4) == 256
+    assert kv_blocks(known("Llama-2-7b-hf"), PRESETS["cpu"], 1, block_size=128, utilization=0.9) == 0
+
+
+def test_rescaling_to_the_same_place_changes_nothing_and_elsewhere_follows_the_roofline() -> None:
+    shape = known("Mixtral-8x7B-v0.1")
+    two, four = roofline(shape, A100, 2), roofline(shape, A100, 4)
+    assert rescaled(two, two, two) == two
+    assert rescaled(two, two, four).coefficients == pytest.approx(four.coefficients)
+    double = IterationLatency(tuple(2 * value for value in two.coefficients), 8, 2)
+    assert rescaled(double, two, four).coefficients == pytest.approx(
+        [2 * value for value in four.coefficients]
+    )
+
+
+def test_rescaling_keeps_pieces_that_the_roofline_does_not_have() -> None:
+    dense = known("Llama-2-7b-hf")
+    one, two = roofline(dense, A100, 1), roofline(dense, A100, 2)
+    measured = IterationLatency(tuple(0.01 for _ in COEFFICIENTS))
+    moved = dict(zip(COEFFICIENTS, rescaled(measured, one, two).coefficients, strict=True))
+    assert moved["per_token_above_512_s"] == pytest.approx(moved["per_token_s"])
+    assert 0.005 < moved["per_token_s"] < 0.01
+
+
+@pytest.mark.data
+def test_measured_decode_steps_lie_within_a_factor_of_the_estimate(
+    authors_steps: dict[tuple[str, int], Iterations],
+) -> None:
+    for (model, tp), rows in authors_steps.items():
+        decode = rows[rows.decode_seqs > 0]
+        ratio = predicted_s(roofline(known(model), A100, tp), decode) / decode.latency_s
+        low, middle, high = np.quantile(ratio, [0.1, 0.5, 0.9])
+        assert 0.8 < middle < 1.25, (model, tp, middle)
+        assert low > 0.5, (model, tp, low)
+        assert high < 1.6, (model, tp, high)
+
+
+@pytest.mark.data
+def test_measured_prefill_steps_lie_within_a_factor_of_the_estimate(
+    authors_steps: dict[tuple[str, int], Iterations],
+) -> None:
+    for (model, tp), rows in authors_steps.items():
+        prefill = rows[rows.prefill_tokens > 0]
+        ratio = predicted_s(roofline(known(model), A100, tp), prefill) / prefill.latency_s
+        assert 0.7 < np.median(ratio) < 1.4, (model, tp, np.median(ratio))
+
+
+@pytest.mark.data
+def test_blocks_are_within_5_percent_of_the_authors_engines(measured: Path) -> None:
+    with (measured / "samullm-authors" / "kv_blocks_a100_80g.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    errors = []
+    for row in rows:
+        shape = known(row["model"])
+        # Those engines could prefill a whole context in one step.
+        tokens = max(shape.context, 2560)
+        estimate = kv_blocks(
+            shape,
+            A100,
+            int(row["tp"]),
+            block_size=int(row["block_tokens"]),
+            utilization=float(row["gpu_memory_utilization"]),
+            batched_tokens=tokens,
+        )
+        errors.append(estimate / int(row["kv_blocks"]) - 1)
+    assert np.abs(errors).max() < 0.05
+    assert np.median(np.abs(errors)) < 0.015
+
+
+@pytest.mark.data
+def test_start_times_are_of_the_right_size(measured: Path) -> None:
+    with (measured / "samullm-authors" / "engine_init_seconds_a100.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    ape = [
+        abs(load_estimate_s(known(row["model"]), A100, int(row["tp"])) / float(row["init_s"]) - 1)
+        for row in rows
+    ]
+    assert np.median(ape) < 0.2
+
+
+@pytest.mark.data
+def test_a_70b_llm_of_another_study_is_estimated_within_a_third(measured: Path) -> None:
+    """Llama-2-70B on A100, batch 1 and 8: nothing of it went into the calibration."""
+    import gzip
+
+    with gzip.open(measured / "splitwise" / "perf_model_llama2-70b.csv.gz", "rt") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["hardware"] == "a100-80gb" and row["token_size"] == "128"
+        ]
+    for tp in (2, 4, 8):
+        latency = roofline(known("Llama-2-70b-hf"), A100, tp)
+        for batch in (1, 8):
+            same = [
+                r
+                for r in rows
+                if (r["tensor_parallel"], r["batch_size"], r["prompt_size"]) == (str(tp), str(batch), "512")
+            ]
+            measured_s = float(np.median([float(r["token_time"]) for r in same])) / 1000
+            estimate_s = latency.seconds(batch, 0, 0, batch, batch * 576)
+            assert estimate_s == pytest.approx(measured_s, rel=0.33), (tp, batch)
+
+
+@pytest.mark.data
+def test_a_32b_llm_on_h100_is_estimated_within_a_quarter(measured: Path) -> None:
+    """Times per output token under a closed loop: each step decodes `concurrency` and prefills its share."""
+    with (measured / "aiconfigurator" / "silicon_vllm_h100_qwen3-32b.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["concurrency"]]
+    ape = []
+    for row in rows:
+        isl, osl, users = float(row["isl"]), float(row["osl"]), float(row["concurrency"])
+        if float(row["silicon_ttft_ms"]) > 1500:  # requests queued for KV blocks: another regime
+            continue
+        prefill = users * isl / osl
+        step = (users, prefill, prefill * isl / 2, users, users * (isl + osl / 2))
+        latency = roofline(known("Qwen3-32B"), PRESETS["h100-80g"], int(float(row["tp_size"])))
+        ape.append(abs(latency.seconds(*step) * 1000 / float(row["silicon_tpot_ms"]) - 1))
+    assert len(ape) > 80
+    assert np.mean(ape) < 0.1
+    assert max(ape) < 0.3

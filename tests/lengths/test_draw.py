@@ -1,0 +1,105 @@
+"""Promises of drawing an output length for every request."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samullm_tui.domain.request import RequestTable
+from samullm_tui.lengths.distribution import from_samples
+from samullm_tui.lengths.draw import cap, draw
+
+LONG = {"a": from_samples("a", [500, 700, 900], source="test"), "b": from_samples("b", [3, 4], source="test")}
+
+
+def table_of(rows: list[dict[str, int]], parents: list[list[tuple[int, int]]] | None = None) -> RequestTable:
+    """Requests from dicts; `parents[i]` lists (index, fed) of request i."""
+    edges = parents or [[] for _ in rows]
+    flat = [edge for of_request in edges for edge in of_request]
+
+    def column(name: str, default: int) -> np.ndarray:
+        return np.array([row.get(name, default) for row in rows], dtype=np.int64)
+
+    return RequestTable(
+        ids=[str(i) for i in range(len(rows))],
+        records=[str(i) for i in range(len(rows))],
+        llm_names=("a", "b"),
+        node_names=("node",),
+        llm=column("llm", 0),
+        node=column("node", 0),
+        prompt_tokens=column("prompt", 10),
+        max_tokens=column("max", 10_000),
+        known_tokens=column("known", -1),
+        group=column("group", -1),
+        parent_start=np.cumsum([0, *map(len, edges)]),
+        parents=np.array([parent for parent, _ in flat], dtype=np.int64),
+        fed=np.array([fed for _, fed in flat], dtype=np.int64),
+    )
+
+
+def drawn(table: RequestTable, context: tuple[int, int] = (4096, 4096), seed: int = 0) -> list[int]:
+    return draw(table, LONG, np.array(context), np.random.default_rng(seed)).tolist()
+
+
+def test_each_llm_draws_from_its_own_distribution() -> None:
+    lengths = drawn(table_of([{"llm": i % 2} for i in range(200)]))
+    assert set(lengths[0::2]) == {500, 700, 900}
+    assert set(lengths[1::2]) == {3, 4}
+
+
+def test_a_known_length_is_kept_and_an_unknown_llm_is_an_error_only_when_drawn() -> None:
+    table = table_of([{"known": 77}, {"known": 0}])
+    nothing = draw(table, {}, np.array([4096, 4096]), np.random.default_rng(0))
+    assert nothing.tolist() == [77, 1]
+    with pytest.raises(KeyError, match="a"):
+        draw(table_of([{}]), {}, np.array([4096, 4096]), np.random.default_rng(0))
+
+
+def test_caps_are_max_tokens_and_what_the_prompt_leaves() -> None:
+    table = table_of([{"max": 20}, {"prompt": 4000}, {"prompt": 5000}, {"known": 9999, "prompt": 96}])
+    assert drawn(table) == [20, 96, 1, 4000]
+
+
+def test_an_output_that_is_fed_takes_room_and_one_that_is_only_awaited_does_not() -> None:
+    rows = [{"known": 600, "prompt": 0}, {"known": 900, "prompt": 100}, {"known": 900, "prompt": 100}]
+    assert drawn(table_of(rows, [[], [(0, 1)], [(0, 0)]]), context=(1000, 1000)) == [600, 300, 900]
+
+
+def test_in_a_chain_the_capped_output_counts_not_the_drawn_one() -> None:
+    rows = [
+        {"known": 5000, "max": 100, "prompt": 0},
+        {"known": 5000, "prompt": 0},
+        {"known": 5000, "prompt": 0},
+    ]
+    assert drawn(table_of(rows, [[], [(0, 1)], [(0, 1), (1, 1)]]), context=(1000, 1000)) == [100, 900, 1]
+
+
+requests = st.fixed_dictionaries(
+    {
+        "llm": st.integers(0, 1),
+        "prompt": st.integers(0, 6000),
+        "max": st.integers(1, 1200),
+        "known": st.integers(-1, 2000),
+    }
+)
+
+
+@given(st.lists(requests, min_size=1, max_size=40), st.data(), st.integers(0, 1000))
+def test_every_length_is_at_least_one_and_within_every_cap(
+    rows: list[dict[str, int]], data: st.DataObject, seed: int
+) -> None:
+    parents: list[list[tuple[int, int]]] = []
+    for i in range(len(rows)):
+        few = st.lists(st.integers(0, i - 1), max_size=3, unique=True) if i else st.just([])
+        parents.append([(p, data.draw(st.integers(0, 1))) for p in data.draw(few)])
+    table = table_of(rows, parents)
+    context = (4096, 2048)
+    lengths = drawn(table, context, seed)
+    assert lengths == drawn(table, context, seed)
+    for i, row in enumerate(rows):
+        fed = sum(lengths[p] for p, is_fed in parents[i] if is_fed)
+        assert 1 <= lengths[i] <= row["max"]
+        assert lengths[i] == 1 or row["prompt"] + fed + lengths[i] <= context[row["llm"]]
+    assert cap(table, np.array(lengths), np.array(context)).tolist() == lengths
