@@ -36,7 +36,7 @@ format: $(VENV)/.engine
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.engine
-	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with the venv module (PYTHON=/path/to/python make …)"; exit 1; }

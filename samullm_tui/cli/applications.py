@@ -11,25 +11,32 @@ from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage
 from samullm_tui.forecast.lengths import length_report
 from samullm_tui.forecast.plan_file import write_plan
 from samullm_tui.forecast.plans import make_forecast
+from samullm_tui.forecast.problem import read_workload
 from samullm_tui.supervisor.machine import choose_machine
 from samullm_tui.workload.application_file import load_application
-from samullm_tui.workload.requests import Workload, build_requests
+from samullm_tui.workload.requests import Workload
 
 __all__ = ["candidate_json", "check", "lengths", "plan", "print_forecast"]
 
 
 def _workload(arguments: Namespace) -> Workload:
-    path: Path = arguments.application
-    return build_requests(load_application(path, allow_outside=arguments.allow_outside))
+    return read_workload(arguments.application, allow_outside=arguments.allow_outside)
 
 
 def check(arguments: Namespace) -> int:
     """Loads everything, so that whatever is wrong is said now."""
     workload = _workload(arguments)
     app, table = workload.application, workload.table
-    requests = {node.name: int(len(table.indices_of_node(node.name))) for node in app.nodes}
+    requests = {node.name: len(table.indices_of_node(node.name)) for node in app.nodes}
     if arguments.json:
-        print_json({"application": app.name, "ok": True, "llms": [llm.name for llm in app.llms], "requests": requests})
+        print_json(
+            {
+                "application": app.name,
+                "ok": True,
+                "llms": [llm.name for llm in app.llms],
+                "requests": requests,
+            }
+        )
         return 0
     print(f"{app.name}: {app.title}")
     rows = [(n.name, n.llm, ", ".join(n.sources or (n.data,)), f"{requests[n.name]:,}") for n in app.nodes]
@@ -55,7 +62,8 @@ def lengths(arguments: Namespace) -> int:
                         "max": row.max,
                         "censored_share": row.censored_share,
                         "families": [
-                            {"name": f.name, "parameters": f.parameters, "ks": f.ks, "aic": f.aic} for f in row.families
+                            {"name": f.name, "parameters": f.parameters, "ks": f.ks, "aic": f.aic}
+                            for f in row.families
                         ],
                     }
                     for row in report.llms
@@ -133,7 +141,9 @@ def _stage_json(planned: PlannedStage) -> dict[str, object]:
 
 
 def print_forecast(forecast: Forecast, cluster: Cluster) -> None:
-    print(f"{forecast.application} on {cluster.title}: simulated, {forecast.samples} draws, seed {forecast.seed}")
+    print(
+        f"{forecast.application} on {cluster.title}: simulated, {forecast.samples} draws, seed {forecast.seed}"
+    )
     for llm, how in forecast.estimated.items():
         print(f"  {llm}: estimated, {how}")
     rows = [

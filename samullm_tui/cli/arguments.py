@@ -52,7 +52,7 @@ Verbs = argparse._SubParsersAction  # noqa: SLF001  (argparse names the type onl
 
 def _add(verbs: Verbs[Parser], name: str, module: str, text: str) -> Parser:
     parser: Parser = verbs.add_parser(name, help=text, description=text)
-    parser.set_defaults(verb=_verb(module, name.replace("-", "_")))
+    parser.set_defaults(verb=_verb(module, name.replace("-", "_") if name != "open" else "open_"))
     return parser
 
 
@@ -67,13 +67,19 @@ def _application(parser: Parser) -> None:
 
 def _machine(parser: Parser) -> None:
     parser.add_argument("--cluster", metavar="NAME|FILE", help="a preset such as a100-80g:8, or a TOML file")
-    parser.add_argument("--engine", choices=("vllm", "simulated"), help="default: vllm where there are GPUs and vLLM")
+    parser.add_argument(
+        "--engine", choices=("vllm", "simulated"), help="default: vllm where there are GPUs and vLLM"
+    )
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of everything drawn (default 0)")
 
 
 def _planning(parser: Parser) -> None:
-    parser.add_argument("--samples", type=_positive, default=20, metavar="N", help="draws of the lengths to rank by")
-    parser.add_argument("--quantile", type=_quantile, default=0.5, metavar="Q", help="of the makespan to rank by")
+    parser.add_argument(
+        "--samples", type=_positive, default=20, metavar="N", help="draws of the lengths to rank by"
+    )
+    parser.add_argument(
+        "--quantile", type=_quantile, default=0.5, metavar="Q", help="of the makespan to rank by"
+    )
 
 
 def _whole(text: str) -> int:
@@ -113,12 +119,16 @@ def _console_verbs(verbs: Verbs[Parser]) -> None:
     parser = _add(verbs, "replay", "console", "the console on a recording: a run's name, folder or journal")
     parser.add_argument("recording", metavar="RECORDING")
     parser.add_argument("--headless", action="store_true", help="without a terminal")
-    parser.add_argument("--speed", type=_speed, default=1.0, metavar="X", help="times the recorded pace, or max")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="X", help="times the recorded pace, or max"
+    )
     _json(parser)
 
 
 def _application_verbs(verbs: Verbs[Parser]) -> None:
-    parser = _add(verbs, "check", "applications", "validates an application and its data; lists every mistake")
+    parser = _add(
+        verbs, "check", "applications", "validates an application and its data; lists every mistake"
+    )
     _application(parser)
     _json(parser)
     parser = _add(verbs, "lengths", "applications", "the distribution of each LLM's output lengths")
@@ -140,7 +150,9 @@ def _measurement_verbs(verbs: Verbs[Parser]) -> None:
     for name in ("max-num-seqs", "max-num-batched-tokens", "kv-blocks", "block-size", "max-model-len"):
         parser.add_argument(f"--{name}", type=_positive, metavar="N", help="default: the profile's")
     parser.add_argument("--iterations", type=Path, metavar="OUT.csv", help="write what every step did")
-    parser.add_argument("--requests", type=Path, metavar="OUT.csv", help="write when every request was served")
+    parser.add_argument(
+        "--requests", type=Path, metavar="OUT.csv", help="write when every request was served"
+    )
     _json(parser)
     parser = _add(verbs, "fit-latency", "measurements", "fits the iteration model to measured iterations")
     parser.add_argument("iterations_file", type=Path, metavar="ITERATIONS.csv")
@@ -157,7 +169,9 @@ def _run_verbs(verbs: Verbs[Parser]) -> None:
     _machine(parser)
     _planning(parser)
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="run this plan")
-    parser.add_argument("--speed", type=_speed, default=1.0, metavar="X", help="of simulated engines: times wall time, or max")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="X", help="of simulated engines: times wall time, or max"
+    )
     parser.add_argument("--yes", action="store_true", help="approve the best plan")
     parser.add_argument("--detach", action="store_true", help="return at once; the run goes on")
     _json(parser)
@@ -175,5 +189,7 @@ def _run_verbs(verbs: Verbs[Parser]) -> None:
 
 def _doctor_verb(verbs: Verbs[Parser]) -> None:
     parser = _add(verbs, "doctor", "doctor", "what this machine has, what is missing and how to get it")
-    parser.add_argument("--run", action="store_true", help="prove it: run apps/selftest.toml on the real engine")
+    parser.add_argument(
+        "--run", action="store_true", help="prove it: run apps/selftest.toml on the real engine"
+    )
     _json(parser)

@@ -54,7 +54,9 @@ def _prove(arguments: Namespace, result: dict[str, object]) -> int:
     if arguments.json:
         print_json(result)
     else:
-        print(f"self-test: {outcome.status}, {outcome.outputs} of {outcome.requests} outputs on {machine.cluster.title}")
+        print(
+            f"self-test: {outcome.status}, {outcome.outputs} of {outcome.requests} outputs on {machine.cluster.title}"
+        )
     return 0 if outcome.status == "succeeded" and outcome.outputs == outcome.requests else 1
 
 
@@ -89,7 +91,11 @@ def _room() -> list[Finding]:
     host: HostSample = sample_host(home())
     free = host.memory_total_bytes - host.memory_used_bytes
     memory_remedy = "" if free >= NEEDED_MEMORY_BYTES else "two CPU engines need 4 GiB"
-    disk_remedy = "" if host.disk_free_bytes >= NEEDED_DISK_BYTES else "logs and outputs need room: free some, or set SAMULLM_HOME"
+    disk_remedy = (
+        ""
+        if host.disk_free_bytes >= NEEDED_DISK_BYTES
+        else "logs and outputs need room: free some, or set SAMULLM_HOME"
+    )
     return [
         Finding("memory", f"{free / GIB:.1f} of {host.memory_total_bytes / GIB:.1f} GiB free", memory_remedy),
         Finding("disk", f"{host.disk_free_bytes / GIB:.0f} GiB free for runs", disk_remedy),

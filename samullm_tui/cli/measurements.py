@@ -11,7 +11,7 @@ import numpy as np
 
 from samullm_tui.cli.output import print_json, print_table
 from samullm_tui.domain.errors import InputError, Problem, ProfileError
-from samullm_tui.latency.fit import fit
+from samullm_tui.latency.fit import Fit, fit
 from samullm_tui.latency.measurements import parse_iterations
 from samullm_tui.latency.profile import Profile, decode_profile, encode_profile
 from samullm_tui.simulate.engine import EngineConfig, EngineTrace, simulate_requests
@@ -26,7 +26,9 @@ def simulate(arguments: Namespace) -> int:
     config = _config(arguments, profile)
     _check_context(requests, config, str(arguments.requests_file))
     few = slice(0, 1)
-    _simulate(config, profile, requests, few, log=False)  # compiles, so that simulation_s is the simulation alone
+    _simulate(
+        config, profile, requests, few, log=False
+    )  # compiles, so that simulation_s is the simulation alone
     started = time.perf_counter()
     trace = _simulate(config, profile, requests, slice(None), log=False)
     simulation_s = time.perf_counter() - started
@@ -40,7 +42,9 @@ def simulate(arguments: Namespace) -> int:
         "iterations": trace.iterations,
         "preemptions": trace.preemptions,
         "simulation_s": simulation_s,
-        "output_tokens_per_s": int(requests.output_tokens.sum()) / trace.makespan_s if trace.makespan_s else 0.0,
+        "output_tokens_per_s": int(requests.output_tokens.sum()) / trace.makespan_s
+        if trace.makespan_s
+        else 0.0,
     }
     if arguments.json:
         print_json(result)
@@ -49,7 +53,9 @@ def simulate(arguments: Namespace) -> int:
     return 0
 
 
-def _simulate(config: EngineConfig, profile: Profile, requests: RequestList, part: slice, *, log: bool) -> EngineTrace:
+def _simulate(
+    config: EngineConfig, profile: Profile, requests: RequestList, part: slice, *, log: bool
+) -> EngineTrace:
     return simulate_requests(
         config,
         profile.iteration,
@@ -64,13 +70,16 @@ def _config(arguments: Namespace, profile: Profile) -> EngineConfig:
     kv_blocks = arguments.kv_blocks or profile.kv_blocks
     if not kv_blocks:
         name = str(arguments.latency)
-        raise ProfileError(Problem(name, "kv_blocks", "the profile does not say how many", "give --kv-blocks"))
+        raise ProfileError(
+            Problem(name, "kv_blocks", "the profile does not say how many", "give --kv-blocks")
+        )
     return EngineConfig(
         max_num_seqs=arguments.max_num_seqs or profile.max_num_seqs,
         max_num_batched_tokens=arguments.max_num_batched_tokens or profile.max_num_batched_tokens,
         kv_blocks=kv_blocks,
         block_size=arguments.block_size or profile.block_size,
-        max_model_len=arguments.max_model_len or (kv_blocks - 1) * (arguments.block_size or profile.block_size),
+        max_model_len=arguments.max_model_len
+        or (kv_blocks - 1) * (arguments.block_size or profile.block_size),
     )
 
 
@@ -88,7 +97,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(Problem(str(path), "", error.strerror or str(error), "a file that can be read")) from error
+        raise InputError(
+            Problem(str(path), "", error.strerror or str(error), "a file that can be read")
+        ) from error
 
 
 def _write_iterations(path: Path, trace: EngineTrace) -> None:
@@ -125,3 +136,14 @@ def fit_latency(arguments: Namespace) -> int:
         rows_kept_out = f"on {result.held_out_rows:,} rows kept out of {result.rows:,}"
         print_table((rows_kept_out, ""), [(key, f"{value:+.2%}") for key, value in errors.items()])
     return 0
+
+
+def _profile_of(result: Fit, source: str) -> Profile:
+    """The fit as a profile; what it cannot know (KV blocks, start time) is left open."""
+    return Profile(
+        iteration=result.latency,
+        source=f"fitted to {result.rows:,} iterations of {Path(source).name}",
+        median_ape=result.median_ape,
+        mape=result.mape,
+        bias=result.bias,
+    )

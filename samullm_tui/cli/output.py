@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import msgspec
 
@@ -22,7 +23,7 @@ def say(text: str) -> None:
     print(sanitise(text, newlines=False), file=sys.stderr)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
     """Columns as wide as they need; the first to the left, the others to the right."""
     table = [list(header), *[[sanitise(cell) for cell in row] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -31,7 +32,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        print("  ".join([first, *others]).rstrip())
+        print("  ".join([first, *others]).rstrip(), file=file)
 
 
 def seconds(value: float) -> str:

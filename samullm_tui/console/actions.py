@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from msgspec import Struct
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 __all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
 
@@ -108,6 +108,7 @@ ACTIONS: tuple[Action, ...] = (
         "c", "c", "compare", "Keep this plan's chart below while you look at others.", "plans", when="planned"
     ),
     # Run and replay
+    _a("a", "a", "approve", "Start the selected plan. Asks first.", "run", when="waiting"),
     _a("space", "space", "pause", "Send no new requests; those in flight go on.", "run", when="running"),
     _a("space", "space", "resume run", "Send requests again.", "run", id="unpause", when="paused"),
     _a("d", "d", "drain", "Let requests in flight finish, then stop. Asks first.", "run", when="active"),
@@ -203,7 +204,7 @@ def available(screen: str, facts: Iterable[str]) -> tuple[Action, ...]:
     return tuple(action for action in actions_of(screen) if not action.when or action.when in known)
 
 
-def bindings_of(screen: str) -> list[Binding]:
+def bindings_of(screen: str) -> list[BindingType]:
     """Textual's bindings of a screen. Several may share a key: the first that is available wins."""
     return [
         Binding(action.keys, f"do('{action.id}')", action.label, show=False, id=f"{screen}.{action.id}")

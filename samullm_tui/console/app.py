@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from msgspec import Struct
 from textual.app import App
-from textual.theme import Theme as TextualTheme
 
 from samullm_tui.console.screens.application import ApplicationScreen
 from samullm_tui.console.screens.base import ConsoleScreen
@@ -62,8 +61,7 @@ class SamullmApp(App[int], inherit_bindings=False):
         self._themes, self._theme_problems = load_themes((THEMES, user_themes()))
         self._look = self._themes.get(theme) or self._first_theme()
         # Our styles are exact xterm-256 numbers: Textual must pass them on as they are.
-        self.register_theme(TextualTheme("console", primary="ansi_blue", dark=True, ansi=True))
-        self.theme = "console"
+        self.theme = "ansi-dark"
 
     # Themes
 

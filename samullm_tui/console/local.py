@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from samullm_tui.console.launcher import Launch, Launched
 from samullm_tui.console.reports import CheckReport, LengthReport, WorkerProblems
-from samullm_tui.console.sources import Command, Place, Settings, Tail
+from samullm_tui.console.runbook import RunBook
+from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
 from samullm_tui.domain.application import Application
-from samullm_tui.domain.errors import InputError, Problem, SamullmError
+from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.plan import Candidate, Forecast
 from samullm_tui.journal.reader import JournalTail
@@ -34,6 +36,8 @@ __all__ = ["LocalSources"]
 T = TypeVar("T")
 GIB = 1024**3
 THEME_FILE = "theme"
+ANSWER_S = 2.0
+BY = "console"
 
 
 class LocalSources:
@@ -42,6 +46,7 @@ class LocalSources:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._machine: Machine | None = None
+        self._book = RunBook()
 
     # Files
 
@@ -108,35 +113,23 @@ class LocalSources:
         return sample_gpus()
 
     def runs(self) -> Sequence[RunSummary]:
-        from samullm_tui.supervisor.runs import list_runs
+        return self._book.summaries()
 
-        return list_runs()
+    def folder(self, run: str) -> Path:
+        return run_dir(run)
 
-    def summary(self, run: str) -> RunSummary:
-        from samullm_tui.supervisor.runs import run_summary
+    def vitals(self, run: str) -> Vitals:
+        from samullm_tui.supervisor.client import ControlClient
+        from samullm_tui.supervisor.liveness import is_locked
+        from samullm_tui.supervisor.spec import existing_run
 
-        return run_summary(run)
-
-    def launch(self, application: Path, candidate: Candidate, place: Place) -> str:
-        from samullm_tui.supervisor.launch import create_run, new_run_name, spawn_supervisor
-        from samullm_tui.supervisor.spec import RunSpec
-
-        settings, machine = self._settings, self._chosen()
-        spec = RunSpec(
-            run=new_run_name(application.stem),
-            application=str(application.absolute()),
-            cluster=machine.cluster,
-            engine=place.engine,
-            speed=settings.speed,
-            seed=settings.seed,
-            plan=candidate.plan,
-            approved=True,
-            samples=settings.samples,
-            quantile=settings.quantile,
-        )
-        run = create_run(spec)
-        spawn_supervisor(run)
-        return run
+        paths = existing_run(run)
+        if not is_locked(paths.lock):
+            return Vitals(alive=False)
+        try:
+            return Vitals(alive=True, trouble=ControlClient(paths, timeout_s=ANSWER_S).status().trouble)
+        except RunError as error:
+            return Vitals(alive=True, trouble=error.problems[0].wrong)
 
     def resume(self, run: str) -> None:
         from samullm_tui.supervisor.launch import spawn_supervisor
@@ -146,7 +139,12 @@ class LocalSources:
     def control(self, run: str, command: Command) -> str:
         from samullm_tui.supervisor.client import ControlClient
 
-        return str(ControlClient(run).send(command))
+        return ControlClient(run).send(command, by=BY).status
+
+    def approve(self, run: str, rank: int) -> str:
+        from samullm_tui.supervisor.client import ControlClient
+
+        return ControlClient(run).approve(rank, by=BY).status
 
     # Worker processes
 
@@ -169,6 +167,21 @@ class LocalSources:
             ]
             words += ["--seed", str(settings.seed), "--samples", str(settings.samples)]
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
+
+    async def launch(self, application: Path, candidate: Candidate) -> str:
+        machine, settings = await asyncio.to_thread(self._chosen), self._settings
+        launch = Launch(
+            application=str(application.absolute()),
+            cluster=machine.cluster,
+            engine=machine.engine,
+            plan=candidate.plan,
+            speed=settings.speed,
+            seed=settings.seed,
+            samples=settings.samples,
+            quantile=settings.quantile,
+        )
+        launched = await _worker(["samullm_tui.console.launcher"], Launched, msgspec.json.encode(launch))
+        return launched.run
 
 
 def _is_application(path: Path) -> bool:
@@ -197,8 +210,8 @@ def _cluster_words(cluster: Cluster, settings: Settings, folder: str) -> str:
     return str(file)
 
 
-async def _worker(words: Sequence[str], result: type[T]) -> T:
-    """Runs `python -m WORDS` and decodes the one JSON object that it prints. Cancelling kills the process.
+async def _worker(words: Sequence[str], result: type[T], given: bytes = b"") -> T:
+    """Runs `python -m WORDS` with `given` on its stdin, and decodes the one JSON object that it prints. Cancelling kills the process.
 
     Raises InputError with the problems that it names, SamullmError when it fails in another way.
     """
@@ -206,13 +219,13 @@ async def _worker(words: Sequence[str], result: type[T]) -> T:
         sys.executable,
         "-m",
         *words,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        out, err = await process.communicate()
+        out, err = await process.communicate(given)
     except asyncio.CancelledError:
         _kill(process.pid)
         await process.wait()

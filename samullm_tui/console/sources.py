@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
-__all__ = ["Command", "Place", "Settings", "Sources", "Tail"]
+__all__ = ["Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
 
 Command = Literal["pause", "resume", "drain", "stop"]
 
@@ -45,6 +45,13 @@ class Place(Struct, frozen=True):
     gpus: int
     present: bool
     notes: tuple[str, ...] = ()
+
+
+class Vitals(Struct, frozen=True):
+    """`alive`: some supervisor has the run. `trouble`: what that one, or nobody, can do now; empty when all is well."""
+
+    alive: bool
+    trouble: str = ""
 
 
 class Tail(Protocol):
@@ -78,8 +85,11 @@ class Sources(Protocol):
     def tail(self, run: str) -> Tail:
         """The journal of a run of this machine."""
 
-    def summary(self, run: str) -> RunSummary:
-        """One run with its honest state."""
+    def vitals(self, run: str) -> Vitals:
+        """How the supervisor of a run is. Answers within seconds, whatever state that is in."""
+
+    def folder(self, run: str) -> Path:
+        """Where a run of this machine lives."""
 
     async def check(self, path: Path) -> CheckReport:
         """Counts the requests of an application, in another process."""
@@ -93,14 +103,17 @@ class Sources(Protocol):
     def gpus_now(self) -> Sequence[GpuSample]:
         """What the GPUs of this machine hold now; empty without GPUs."""
 
-    def launch(self, application: Path, candidate: Candidate, place: Place) -> str:
+    async def launch(self, application: Path, candidate: Candidate) -> str:
         """Creates a run with this plan, approved, and starts its supervisor. Returns the run's name."""
 
     def resume(self, run: str) -> None:
         """Starts a supervisor on an interrupted run."""
 
     def control(self, run: str, command: Command) -> str:
-        """Sends a command to the run's supervisor. Returns its answer in words."""
+        """Sends a command to the run's supervisor. Returns the status that it answers with."""
+
+    def approve(self, run: str, rank: int) -> str:
+        """Approves a candidate of a run that waits for it. Returns the status that the supervisor answers with."""
 
     def saved_theme(self) -> str:
         """The theme that the operator chose last; empty when none was."""

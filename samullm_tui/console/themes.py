@@ -20,7 +20,10 @@ MODIFIERS = frozenset({"bold", "underline", "reverse"})
 
 
 class Colours(Struct, frozen=True, forbid_unknown_fields=True):
-    """The colours of a theme by meaning. `llms` are given to LLMs in the order of their letters."""
+    """The colours of a theme by meaning. `llms` are given to LLMs in the order of their letters.
+
+    In charts a bar's first letter is `bar_text`; the others are the quieter `letters`, where there are some.
+    """
 
     background: Colour
     text: Colour
@@ -33,6 +36,7 @@ class Colours(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Colour
     bar_text: Colour
     llms: Annotated[tuple[Colour, ...], Meta(min_length=1)]
+    letters: tuple[Colour, ...] = ()
 
 
 class Theme(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,16 +63,20 @@ def _style(theme: Theme, words: str) -> Style:
         elif word == "cursor":
             back = colours.cursor
         elif word.startswith("llm"):
-            fore = _llm(colours, word)
-        elif word.startswith("bar"):
-            fore, back = colours.bar_text, _llm(colours, word)
+            fore = _numbered(colours.llms, word[3:])
+        elif word.startswith("head"):
+            fore, back = colours.bar_text, _numbered(colours.llms, word[4:])
+            modifiers["bold"] = True
+        elif word.startswith("bar") and word != "bar_text":
+            fore = _numbered(colours.letters or (colours.bar_text,), word[3:])
+            back = _numbered(colours.llms, word[3:])
         else:
             fore = getattr(colours, word)
     return Style(color=_rich(fore), bgcolor=_rich(back), **modifiers)  # type: ignore[arg-type]
 
 
-def _llm(colours: Colours, word: str) -> Colour:
-    return colours.llms[int(word[3:]) % len(colours.llms)]
+def _numbered(choices: tuple[Colour, ...], number: str) -> Colour:
+    return choices[int(number) % len(choices)]
 
 
 def _rich(colour: Colour) -> Color:

@@ -54,7 +54,7 @@ class KeptProcess:
         }
         process = cls(spec)
         try:
-            cause = await process._started
+            cause = await asyncio.shield(process._started)
         except asyncio.CancelledError:
             await process.stop()
             raise

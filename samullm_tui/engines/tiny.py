@@ -32,7 +32,7 @@ HIDDEN = 128
 HEADS = 4
 LAYERS = 2
 INTERMEDIATE = 352
-CONTEXT = {"llama": 4096, "qwen3": 4096, "gpt2": 1024}  # GPT-2 stores a vector for every position
+CONTEXT = 2048
 END_OF_TEXT = "<|endoftext|>"
 END_SCALE = 2.5
 INITIALIZER_RANGE = 0.05
@@ -112,7 +112,7 @@ def build(family: str) -> Path:
 
 def _write(family: str, folder: Path) -> None:
     torch = import_module("torch")
-    tokenizer = _tokenizer(family)
+    tokenizer = _tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         model = _model(family, end=tokenizer.eos_token_id)
@@ -134,7 +134,7 @@ def _model(family: str, end: int) -> Any:
     }
     if family == "gpt2":
         config = transformers.GPT2Config(
-            n_embd=HIDDEN, n_head=HEADS, n_layer=LAYERS, n_positions=CONTEXT[family], **common
+            n_embd=HIDDEN, n_head=HEADS, n_layer=LAYERS, n_positions=CONTEXT, **common
         )
         return transformers.GPT2LMHeadModel(config)
     shape = {
@@ -143,7 +143,7 @@ def _model(family: str, end: int) -> Any:
         "num_key_value_heads": HEADS,
         "num_hidden_layers": LAYERS,
         "intermediate_size": INTERMEDIATE,
-        "max_position_embeddings": CONTEXT[family],
+        "max_position_embeddings": CONTEXT,
         "head_dim": HIDDEN // HEADS,
     }
     if family == "qwen3":
@@ -151,7 +151,7 @@ def _model(family: str, end: int) -> Any:
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, **common))
 
 
-def _tokenizer(family: str) -> Any:
+def _tokenizer() -> Any:
     """A byte-level BPE with 512 tokens: any text, whatever its script, has tokens."""
     tokenizers = import_module("tokenizers")
     byte_level = tokenizers.pre_tokenizers.ByteLevel
@@ -173,7 +173,7 @@ def _tokenizer(family: str) -> Any:
         bos_token=END_OF_TEXT,
         eos_token=END_OF_TEXT,
         chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT[family],
+        model_max_length=CONTEXT,
     )
 
 

@@ -45,12 +45,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _plan(arguments: argparse.Namespace) -> Forecast:
     from samullm_tui.forecast.plans import make_forecast
-    from samullm_tui.forecast.problem import contexts_of
+    from samullm_tui.forecast.problem import read_workload
     from samullm_tui.workload.cluster_file import load_cluster
-    from samullm_tui.workload.requests import build_requests
 
-    application = load_application(arguments.application, allow_outside=arguments.allow_outside)
-    workload = build_requests(application, contexts=contexts_of(application))
+    workload = read_workload(arguments.application, allow_outside=arguments.allow_outside)
     cluster = load_cluster(arguments.cluster)
     return make_forecast(
         workload, cluster, seed=arguments.seed, samples=arguments.samples, quantile=arguments.quantile

@@ -16,6 +16,8 @@ __all__ = ["Family", "LLMLengths", "LengthReport", "Lengths", "length_report", "
 
 BINS = 60
 CDF_POINTS = 121
+MOST_CENSORED = 0.1
+"""Tables with more answers cut off than this say little about answers that end by themselves: not pooled."""
 
 
 class Family(Struct, frozen=True, kw_only=True):
@@ -68,11 +70,12 @@ class Lengths(Struct, frozen=True):
 
 
 def lengths_of(llm: LLM) -> Lengths:
-    """The measured table that `llm.lengths` names, else all tables of the catalog together, each with equal weight."""
+    """The table that `llm.lengths` names, else the measured ones together, each with the same weight."""
     measured = distribution_of(llm.lengths)
     if measured is not None:
         return Lengths(measured, "")
-    tables = [table for name in names() if (table := distribution_of(name)) is not None]
+    found = (distribution_of(name) for name in names() if not name.startswith("tiny:"))
+    tables = [table for table in found if table is not None and table.censored_share <= MOST_CENSORED]
     how = f"output lengths pooled from {len(tables)} other LLMs"
     pooled = from_pmf(
         llm.lengths,

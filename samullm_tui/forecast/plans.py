@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -13,12 +15,14 @@ from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
 from samullm_tui.planner.greedy import greedy
+from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.rank import median_bound, rank
+from samullm_tui.planner.search import search
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["PLANNERS", "draws_of", "make_forecast"]
 
-PLANNERS = (greedy, min_heuristic, max_heuristic)
+PLANNERS = (search, greedy, min_heuristic, max_heuristic)
 SAMPLES = 20
 
 
@@ -32,9 +36,11 @@ def make_forecast(
     started = time.perf_counter()
     inputs = build_problem(workload, cluster)
     planning, *ranking = draws_of(inputs, seed, 1 + samples)
-    plans = [planner(inputs.problem, planning) for planner in PLANNERS]
+    task = Task(inputs.problem, planning)
+    plans = [planner(inputs.problem, planning, task) for planner in PLANNERS]
     bound_s = median_bound(inputs.problem, ranking)
-    candidates = rank(inputs.problem, plans, ranking, quantile, bound_s)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        candidates = rank(inputs.problem, plans, ranking, quantile, bound_s, pool.map)
     table = workload.table
     counts = np.bincount(table.node, minlength=len(table.node_names))
     return Forecast(

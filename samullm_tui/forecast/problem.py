@@ -27,9 +27,10 @@ from samullm_tui.latency.roofline import (
 from samullm_tui.lengths.distribution import LengthDistribution
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.workload.check import check_application
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["ForecastInputs", "build_problem", "contexts_of", "shape_of_llm"]
+__all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
 GIB = 1024**3
 UTILIZATION = 0.9
@@ -110,7 +111,12 @@ def _shapes(llms: list[LLM], file: str) -> dict[str, Shape]:
     return shapes
 
 
-def contexts_of(application: Application) -> dict[str, int]:
+def read_workload(path: Path, *, allow_outside: bool = False) -> Workload:
+    """The application in `path` with all its requests. Raises ApplicationError with everything that is wrong."""
+    return check_application(path, allow_outside=allow_outside, contexts=_contexts_of)
+
+
+def _contexts_of(application: Application) -> dict[str, int]:
     """The context of each LLM whose shape is known."""
     known = {llm.name: shape_of(llm.checkpoint) for llm in application.llms}
     return {name: shape.context for name, shape in known.items() if shape is not None}

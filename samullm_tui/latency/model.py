@@ -33,8 +33,8 @@ EXPERTS = len(COEFFICIENTS)
 EXPERTS_PER_TOKEN = EXPERTS + 1
 
 
-@njit(cache=True, _nrt=False)
-def iteration_s(  # noqa: PLR0917  (compiled functions take positions)
+@njit(cache=True, _nrt=False, error_model="numpy")
+def iteration_s(
     vector: npt.NDArray[np.float64],
     num_seqs: int,
     prefill_tokens: int,

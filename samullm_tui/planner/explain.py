@@ -55,9 +55,7 @@ def _stage(
     if stage.why:
         lines.append(stage.why)
     lines += [
-        said
-        for placement in stage.placements
-        if (said := _beside(view, stage, placement, (start_s, end_s)))
+        said for placement in stage.placements if (said := _beside(view, stage, placement, (start_s, end_s)))
     ]
     return lines
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.outlook import Outlook
+from samullm_tui.planner.outlook import Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
-from samullm_tui.planner.stages import Choice, plan_stages
+from samullm_tui.planner.stages import Choice, plan_and_end
+from samullm_tui.planner.words import joined
 from samullm_tui.simulate.application import Problem
 
 __all__ = ["greedy"]
@@ -20,9 +21,9 @@ CHANGE_GAIN = 1.05
 """Running placements are changed only for so many times the throughput of leaving them alone."""
 
 
-def greedy(problem: Problem, output_tokens: IntArray) -> Plan:
+def greedy(problem: Problem, output_tokens: IntArray, task: Task | None = None) -> Plan:
     """The plan for these output lengths. Raises PlacementError when an LLM fits nowhere."""
-    return plan_stages(problem, output_tokens, "greedy", _choose)
+    return plan_and_end(task or Task(problem, output_tokens), "greedy", _choose)[0]
 
 
 def _choose(outlook: Outlook) -> Choice:
@@ -40,17 +41,15 @@ def _choose(outlook: Outlook) -> Choice:
 
 def _running(outlook: Outlook) -> Wanted:
     """Unfinished LLMs that run now, in their present sizes (only those whose sources allow them to go on)."""
-    sizes: Wanted = {}
-    for llm in sorted(outlook.left):
-        replicas = [r for r in outlook.running if r.llm == outlook.name(llm)]
-        if replicas:
-            sizes[llm] = Size(replicas[0].tp, len(replicas))
+    sizes = outlook.sizes()
     return {llm: s for llm, s in sizes.items() if outlook.may_start(outlook.task.graph.unit_of(llm), sizes)}
 
 
 def _nearly_done(outlook: Outlook, llm: int, size: Size) -> bool:
+    """Whether a running LLM that nobody else must run beside is worth no change any more."""
     load_s = outlook.task.problem.llms[llm].shape(size.tp).load_s
-    if outlook.task.graph.unit_sources(outlook.task.graph.unit_of(llm)) & outlook.left:
+    unit = outlook.task.graph.unit_of(llm)
+    if len(outlook.left & set(unit)) > 1 or outlook.task.graph.unit_sources(unit) & outlook.left:
         return False
     return outlook.estimate(((llm, size),)).end_s < KEEP_LOADS * load_s
 
@@ -76,8 +75,15 @@ def _grow(outlook: Outlook, start: Wanted, fixed: frozenset[int] = frozenset()) 
             if gain > 0 and (best is None or gain > best[0]):
                 best = (gain, after, changed)
         if best is None:
-            return wanted
+            return wanted or _first(outlook)
         _, value, wanted = best
+
+
+def _first(outlook: Outlook) -> Wanted:
+    """Where nothing promises any throughput (every request refused): the first unit that may start."""
+    problem = outlook.task.problem
+    unit = next(u for u in outlook.task.graph.units if outlook.left & set(u) and outlook.may_start(u, {}))
+    return {llm: smallest(problem.llms[llm], problem) for llm in unit if llm in outlook.left}
 
 
 def _gpus(wanted: Wanted) -> int:
@@ -111,4 +117,19 @@ def _sizes(
 
 
 def _why(outlook: Outlook, wanted: Mapping[int, Size], running: Mapping[int, Size]) -> str:
-    return ""
+    """What is new and what it brings; who waits, and for what."""
+    new = [llm for llm, size in wanted.items() if size != running.get(llm)]
+    rates = {llm: outlook.alone(llm, wanted[llm]).rate / wanted[llm].gpus / 1e12 for llm in new}
+    brings = [f"{outlook.name(llm)} {rates[llm]:.3g}" for llm in sorted(new, key=lambda llm: -rates[llm])]
+    said = [f"useful TFLOP/s per GPU, loading included: {', '.join(brings)}"] if brings else []
+    waiting = [llm for llm in sorted(outlook.left) if llm not in wanted]
+    graph = outlook.task.graph
+    for llm in waiting:
+        missing = [
+            outlook.name(s)
+            for s in sorted(graph.unit_sources(graph.unit_of(llm)) & outlook.left - wanted.keys())
+        ]
+        said += [f"{outlook.name(llm)} waits for {joined(missing)}"] if missing else []
+    idle = [outlook.name(llm) for llm in waiting if outlook.may_start(graph.unit_of(llm), wanted)]
+    said += [f"{joined(idle)} {'waits' if len(idle) == 1 else 'wait'} for GPUs"] if idle else []
+    return f"{'; '.join(said)}." if said else ""

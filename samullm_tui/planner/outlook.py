@@ -19,8 +19,8 @@ from samullm_tui.simulate.engine import simulate_requests
 __all__ = ["Estimate", "Outlook", "Task"]
 
 Floats = npt.NDArray[np.float64]
-SHARE = 2000
-"""Most requests simulated to estimate one replica's share; a longer share is a sample of it, its time scaled up."""
+MANY = 3000
+"""From so many requests on, one replica's share stands for all: the longest request matters less there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +52,27 @@ Part = tuple[tuple[int, Size], ...]
 
 @dataclass
 class Task:
-    """What stays the same while a plan is made: problem, lengths, and what follows from them."""
+    """What stays the same while a plan is made: problem, lengths, and what follows from them.
+
+    Raises PlacementError when an LLM fits nowhere, or when LLMs that can only run together do not fit together.
+    """
 
     problem: Problem
     output_tokens: IntArray
     graph: LLMGraph = field(init=False)
     prompts: IntArray = field(init=False)
-    flops: Floats = field(init=False)
+    flops_per_token: Floats = field(init=False)
     own_parents: frozenset[int] = field(init=False)
+    estimates: dict[tuple[object, ...], Estimate] = field(init=False, default_factory=dict)
     _fits: dict[tuple[Size, ...], bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         table = self.problem.table
         self.graph = llm_graph(table)
-        check_fits(self.problem, [llm for unit in self.graph.units for llm in unit])
+        check_fits(self.problem, self.graph.units)
         self.prompts = table.prompt_tokens + upstream_tokens(table, self.output_tokens)
         per_token = np.array([llm.flops_per_token for llm in self.problem.llms])
-        self.flops = per_token[table.llm] * (self.prompts + self.output_tokens)
+        self.flops_per_token = per_token[table.llm]
         children = np.repeat(table.llm, np.diff(table.parent_start))
         self.own_parents = frozenset(np.unique(children[children == table.llm[table.parents]]).tolist())
 
@@ -97,10 +101,15 @@ class Outlook:
         self.progress = progress
         self.running = running
         self.left = frozenset(np.flatnonzero(progress.left(task.problem)).tolist())
-        self._estimates: dict[Part, Estimate] = {}
+        self._seen: dict[Part, Estimate] = {}
 
     def name(self, llm: int) -> str:
         return self.task.problem.llms[llm].name
+
+    def sizes(self) -> dict[int, Size]:
+        """The present sizes of the unfinished LLMs that run."""
+        replicas = {llm: [r for r in self.running if r.llm == self.name(llm)] for llm in sorted(self.left)}
+        return {llm: Size(some[0].tp, len(some)) for llm, some in replicas.items() if some}
 
     def warm(self, llm: int, size: Size) -> int:
         """How many replicas of this size run already."""
@@ -136,32 +145,53 @@ class Outlook:
     def alone(self, llm: int, size: Size) -> Estimate:
         """One LLM by itself, as if what its unfinished sources give were there already."""
         unit = self.task.graph.unit_of(llm)
-        waits = len(unit) > 1 or self.task.graph.sources[llm] & self.left
-        return self._of_share(llm, size) if waits else self.estimate(((llm, size),))
+        if len(unit) == 1 and not self.task.graph.sources[llm] & self.left:
+            return self.estimate(((llm, size),))
+        key = ("share", llm, size, *self._state(llm, size))
+        if key not in self.task.estimates:
+            self.task.estimates[key] = self._of_share(llm, size)
+        return self.task.estimates[key]
 
     def estimate(self, part: Part) -> Estimate:
-        found = self._estimates.get(part)
-        if found is None:
-            (llm, size), *others = part
-            alone = not others and llm not in self.task.own_parents
-            found = self._of_share(llm, size) if alone else self._of_stage(part)
-            self._estimates[part] = found
-        return found
+        """Simulated once for each part, what is left of it, and which of its replicas run already."""
+        if part not in self._seen:
+            key = (part, *(self._state(llm, size) for llm, size in part))
+            if key not in self.task.estimates:
+                (llm, size), *others = part
+                free = not others and llm not in self.task.own_parents and self._many(llm)
+                self.task.estimates[key] = self._of_share(llm, size) if free else self._of_stage(part)
+            self._seen[part] = self.task.estimates[key]
+        return self._seen[part]
+
+    def _many(self, llm: int) -> bool:
+        return int(self.progress.left(self.task.problem)[llm]) > MANY
+
+    def _state(self, llm: int, size: Size) -> tuple[object, ...]:
+        mine = self.task.problem.table.llm == llm
+        done, generated = self.progress.done[mine], self.progress.generated[mine]
+        return self.warm(llm, size), done.tobytes(), generated.tobytes()
+
+    def _flops(self, requests: IntArray) -> Floats:
+        """[k] useful FLOPs left: the outputs still to come, and the prompts of requests that have none yet."""
+        task, generated = self.task, self.progress.generated[requests]
+        prompts = np.where(generated == 0, task.prompts[requests], 0)
+        tokens = prompts + np.maximum(task.output_tokens[requests] - generated, 0)
+        left: Floats = task.flops_per_token[requests] * tokens
+        return left
 
     def _of_share(self, llm: int, size: Size) -> Estimate:
-        """One LLM whose requests are all ready: one replica serving its share."""
+        """One LLM as if all its requests were ready: one replica serving its share."""
         task, progress = self.task, self.progress
         mine = np.flatnonzero((task.problem.table.llm == llm) & ~progress.done)
-        flops = float(task.flops[mine].sum())
+        flops = float(self._flops(mine).sum())
         share = mine[:: size.dp]
-        sample = share[:: max(1, -(-len(share) // SHARE))]
         model = task.problem.llms[llm].shape(size.tp)
-        prompts = task.prompts[sample] + progress.generated[sample]
-        outputs = np.maximum(1, task.output_tokens[sample] - progress.generated[sample])
+        prompts = task.prompts[share] + progress.generated[share]
+        outputs = np.maximum(1, task.output_tokens[share] - progress.generated[share])
         served = prompts + outputs <= model.config.most_tokens
         prompts, outputs = prompts[served], outputs[served]
         trace = simulate_requests(model.config, model.latency, np.zeros(len(prompts)), prompts, outputs)
-        times = np.sort(trace.finish_s) * (len(share) / len(sample))
+        times = np.sort(trace.finish_s)
         load_s = 0.0 if self.warm(llm, size) == size.dp else model.load_s
         return _estimate(load_s + times, np.full(len(times), flops / max(len(times), 1)), load_s)
 
@@ -176,7 +206,7 @@ class Outlook:
         finish_s = {llm: trace.llm_finish_s.get(self.name(llm), trace.end_s) for llm in wanted}
         first = min(max(finish_s[llm] for llm in unit) for unit in self.heads(wanted))
         times = trace.progress.finish_s[order]
-        return _estimate(times, task.flops[order], 0.0, first)
+        return _estimate(times, self._flops(order), 0.0, first)
 
 
 def _estimate(times_s: Floats, flops: Floats, start_s: float, first_end_s: float | None = None) -> Estimate:

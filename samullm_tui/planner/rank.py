@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from samullm_tui.simulate.application import PlanTrace, Problem, simulate_plan
 
 __all__ = ["band", "median_bound", "rank"]
 
+Pair = tuple[Plan, IntArray]
+Runner = Callable[[Callable[[Pair], PlanTrace], Iterable[Pair]], Iterable[PlanTrace]]
 TIE = 0.005
 """Makespans this close (relative) count as equal; the plan with fewer loads comes first."""
 
@@ -24,14 +27,18 @@ def rank(
     draws: Sequence[IntArray],
     quantile: float = 0.5,
     bound_s: float | None = None,
+    run: Runner = map,
 ) -> tuple[Candidate, ...]:
     """Candidates, best first: by the `quantile` of their makespans over `draws`.
 
     `bound_s` is what `median_bound` gives for the same draws, when it is known already.
-    Stages and spans are those of the draw whose makespan is the (lower) median.
+    `run` is `map`, or one that does several calls at a time. Stages and spans are those of the draw whose makespan is the (lower) median.
     """
     bound_s = median_bound(problem, draws) if bound_s is None else bound_s
-    measured = [_measure(problem, plan, draws, quantile) for plan in plans]
+    different = {plan.stages: plan for plan in plans}
+    traces = iter(run(lambda pair: simulate_plan(problem, *pair), product(different.values(), draws)))
+    by_stages = {stages: [next(traces) for _ in draws] for stages in different}
+    measured = [_measure(plan, by_stages[plan.stages], quantile) for plan in plans]
     ordered = _sorted(measured)
     candidates = [_candidate(k, *one, bound_s) for k, one in enumerate(ordered, start=1)]
     return tuple(
@@ -53,8 +60,7 @@ _Measured = tuple[Plan, PlanTrace, Band, float]
 """A plan, its median trace, its makespans, and the quantile to sort by."""
 
 
-def _measure(problem: Problem, plan: Plan, draws: Sequence[IntArray], quantile: float) -> _Measured:
-    traces = [simulate_plan(problem, plan, draw) for draw in draws]
+def _measure(plan: Plan, traces: Sequence[PlanTrace], quantile: float) -> _Measured:
     makespans = [trace.makespan_s for trace in traces]
     middle = int(np.argsort(makespans, kind="stable")[(len(makespans) - 1) // 2])
     return plan, traces[middle], band(makespans), float(np.quantile(makespans, quantile))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from samullm_tui.domain import errors
 from samullm_tui.domain.plan import Placement, Replica
 from samullm_tui.simulate.application import LLMModel, Problem
 
-__all__ = ["Size", "check_fits", "pack", "sizes_of", "smallest"]
+__all__ = ["Size", "check_fits", "free_group", "pack", "sizes_of", "smallest", "stays"]
 
 
 class Size(NamedTuple):
@@ -43,14 +43,19 @@ def smallest(llm: LLMModel, problem: Problem) -> Size:
     return sizes[0]
 
 
-def check_fits(problem: Problem, llms: Iterable[int]) -> None:
-    """Raises PlacementError, naming every LLM of `llms` that fits on no placement of the cluster."""
+def check_fits(problem: Problem, units: Iterable[tuple[int, ...]]) -> None:
+    """Raises PlacementError, naming every LLM that fits nowhere and every circle of LLMs that does not fit together."""
     wrong: list[errors.Problem] = []
-    for index in llms:
+    for unit in units:
         try:
-            smallest(problem.llms[index], problem)
+            sizes = {problem.llms[llm].name: smallest(problem.llms[llm], problem) for llm in unit}
         except errors.PlacementError as error:
             wrong += error.problems
+            continue
+        if pack(problem, sizes) is None:
+            needed = sum(size.gpus for size in sizes.values())
+            what = f"they feed each other and need {needed} GPUs at once"
+            wrong.append(errors.Problem("", f"LLMs {', '.join(sizes)}", what, f"there are {problem.gpus}"))
     if wrong:
         raise errors.PlacementError(wrong)
 
@@ -76,6 +81,12 @@ def pack(
         )
 
 
+def stays(placements: Iterable[Placement], running: frozenset[Replica], llms: Collection[str]) -> bool:
+    """Whether every running replica of `llms` is where it was."""
+    replicas = {replica for placement in placements for replica in placement.replicas}
+    return all(replica in replicas for replica in running if replica.llm in llms)
+
+
 def _keepable(wanted: Mapping[str, Size], running: frozenset[Replica]) -> list[Replica]:
     kept: list[Replica] = []
     for llm, size in wanted.items():
@@ -96,7 +107,7 @@ def _fill(problem: Problem, wanted: Mapping[str, Size], kept: list[Replica]) -> 
     placed = list(kept)
     for llm, size in sorted(wanted.items(), key=lambda item: -item[1].tp):
         for _ in range(size.dp - sum(replica.llm == llm for replica in kept)):
-            gpus = _group(problem, size.tp, taken)
+            gpus = free_group(problem, size.tp, taken)
             if gpus is None:
                 return None
             taken.update(gpus)
@@ -104,7 +115,7 @@ def _fill(problem: Problem, wanted: Mapping[str, Size], kept: list[Replica]) -> 
     return placed
 
 
-def _group(problem: Problem, tp: int, taken: set[int]) -> tuple[int, ...] | None:
+def free_group(problem: Problem, tp: int, taken: Collection[int]) -> tuple[int, ...] | None:
     """`tp` free GPUs of one island: the island with the least room that is enough, an aligned group first."""
     best: tuple[tuple[bool, int], tuple[int, ...]] | None = None
     for island in problem.islands:
@@ -118,9 +129,9 @@ def _group(problem: Problem, tp: int, taken: set[int]) -> tuple[int, ...] | None
     return best[1] if best else None
 
 
-def _aligned(island: tuple[int, ...], tp: int, taken: set[int]) -> tuple[int, ...] | None:
+def _aligned(island: tuple[int, ...], tp: int, taken: Collection[int]) -> tuple[int, ...] | None:
     groups = (island[start : start + tp] for start in range(0, len(island) - tp + 1, tp))
-    return next((group for group in groups if not taken.intersection(group)), None)
+    return next((group for group in groups if not any(gpu in taken for gpu in group)), None)
 
 
 def _placement(llm: str, size: Size, placed: list[Replica]) -> Placement:

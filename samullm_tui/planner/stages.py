@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from samullm_tui.domain.plan import Plan, Replica, Stage
-from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.outlook import Outlook, Task
 from samullm_tui.planner.shapes import Size
-from samullm_tui.simulate.application import Problem, Progress, StageTrace, simulate_stage
+from samullm_tui.simulate.application import Progress, StageTrace, simulate_stage
 
-__all__ = ["Choice", "plan_stages"]
+__all__ = ["Choice", "plan_and_end"]
 
 Choice = tuple[Mapping[int, Size], str]
 """The size of each LLM in a stage, and why."""
 
 
-def plan_stages(
-    problem: Problem, output_tokens: IntArray, planner: str, choose: Callable[[Outlook], Choice]
-) -> Plan:
-    """The plan whose stages `choose` chooses, one after another, for these output lengths.
+def plan_and_end(task: Task, planner: str, choose: Callable[[Outlook], Choice]) -> tuple[Plan, float]:
+    """The plan whose stages `choose` chooses, one after another, and its makespan in seconds for the task's lengths.
 
     A stage ends when the first of its LLMs without a source in the stage has finished. Its `until` names all LLMs
     that have finished by then, so that the plan finishes every LLM for other lengths too.
-    Raises PlacementError when an LLM fits nowhere, or when LLMs that can only run together do not fit together.
     """
-    task = Task(problem, output_tokens)
-    progress, at_s = Progress.fresh(problem), 0.0
+    progress, at_s = Progress.fresh(task.problem), 0.0
     running: frozenset[Replica] = frozenset()
     stages: list[Stage] = []
     while not progress.finished:
@@ -35,7 +30,7 @@ def plan_stages(
         stage, trace = _simulate(outlook, wanted, why, at_s)
         stages.append(stage)
         progress, running, at_s = trace.progress, trace.replicas, trace.end_s
-    return Plan(planner=planner, stages=tuple(stages))
+    return Plan(planner=planner, stages=tuple(stages)), at_s
 
 
 def _simulate(

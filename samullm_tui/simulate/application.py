@@ -1,10 +1,51 @@
-"""Whole applications: many engines at once, stage by stage."""
+"""Whole applications: many engines at once, stage by stage.
+
+A step in progress when its stage ends is finished: its tokens count, and a request that it ends has a `finish_s`
+less than one step after the stage's end.
+"""
 
 from __future__ import annotations
 
-from samullm_tui.domain.plan import Plan, Replica, Stage
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from samullm_tui.domain.errors import PlanError
+from samullm_tui.domain.errors import Problem as Wrong
+from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
-from samullm_tui.simulate.problem import LLMModel, PlanTrace, Problem, Progress, ShapeModel, StageTrace
+from samullm_tui.simulate.dealing import deal
+from samullm_tui.simulate.problem import (
+    EngineState,
+    LLMModel,
+    PlanTrace,
+    Problem,
+    Progress,
+    ShapeModel,
+    StageTrace,
+)
+from samullm_tui.simulate.state import (
+    BUSY,
+    CLOCK,
+    DONE,
+    END,
+    ENGINE,
+    FINISH,
+    LEFT,
+    LLM,
+    ORIGIN,
+    PHASE,
+    PROMPT,
+    REFUSED,
+    RUNNING,
+    TOKENS,
+    WAIT_COUNT,
+    State,
+    make_state,
+)
+from samullm_tui.simulate.together import arrivals, export, place, restore, serve, write_tokens
 
 __all__ = [
     "LLMModel",
@@ -28,8 +69,239 @@ def simulate_stage(
     *,
     until: tuple[str, ...] | None = None,
 ) -> StageTrace:
-    raise NotImplementedError
+    """One stage from start_s, until the LLMs of `until` (default: the stage's own) have finished all requests.
+
+    `warm` are the replicas that run before it; those that the stage has too are kept, others are gone. With nothing
+    left to wait for the stage does not take place: no time passes and everything stays as it is.
+    Neither `progress` nor anything in it is changed. Raises PlanError when the stage cannot be or never ends.
+    """
+    check(problem, stage)
+    left = progress.left(problem)
+    targets = np.zeros(len(problem.llms), np.int64)
+    targets[[problem.index(name) for name in (stage.until if until is None else until)]] = 1
+    if not (left[targets == 1] > 0).any():
+        return StageTrace(start_s, start_s, progress, (), {}, 0, 0.0, warm)
+    replicas = stage.replicas
+    shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
+    kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
+    engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
+    s = stage_state(problem, output_tokens, progress, shapes, engine_of)
+    for e, (replica, shape) in enumerate(zip(replicas, shapes, strict=True)):
+        s.clock[e, CLOCK] = start_s + shape.load_s
+        if replica in kept:
+            take_over(s, e, kept[replica], start_s)
+    arrivals(s)
+    engine_llm = np.array([problem.index(r.llm) for r in replicas], np.int64)
+    end_s = float(serve(s, engine_llm, targets, np.zeros(len(replicas))))
+    check_end(problem, s, targets, end_s)
+    if not s.llm[:, LEFT].any():  # the steps in progress finished everything else too
+        end_s = float(s.llm[:, END].max())
+    write_tokens(s)
+    return StageTrace(
+        start_s=start_s,
+        end_s=end_s,
+        progress=progress_after(s, progress, replicas),
+        spans=tuple(
+            Span(r.llm, r.gpus, start_s, start_s if r in kept else start_s + shape.load_s, end_s)
+            for r, shape in zip(replicas, shapes, strict=True)
+        ),
+        llm_finish_s=llm_finishes(problem, s, left),
+        loads=len(replicas) - len(kept),
+        gpu_busy_s=busy_s(s, replicas, shapes, kept),
+        replicas=frozenset(replicas),
+    )
 
 
 def simulate_plan(problem: Problem, plan: Plan, output_tokens: IntArray) -> PlanTrace:
-    raise NotImplementedError
+    """All stages from time 0 with nothing running. The last stage goes on until everything is finished.
+
+    A stage whose LLMs are finished before it begins does not take place. Raises PlanError for a plan that never
+    finishes, or that is not possible on these GPUs and shapes.
+    """
+    progress = Progress.fresh(problem)
+    warm: frozenset[Replica] = frozenset()
+    now_s, loads, gpu_busy_s = 0.0, 0, 0.0
+    times: list[tuple[float, float]] = []
+    kept: list[tuple[bool, ...]] = []
+    spans = Spans()
+    for index, stage in enumerate(plan.stages):
+        last = index == len(plan.stages) - 1
+        until = problem.table.llm_names if last else stage.until
+        trace = stage_of_plan(problem, output_tokens, progress, stage, warm, now_s, until, index)
+        kept.append(tuple(all(r in warm for r in placement.replicas) for placement in stage.placements))
+        spans.add(trace, warm)
+        progress, warm, now_s = trace.progress, trace.replicas, trace.end_s
+        times.append((trace.start_s, trace.end_s))
+        loads += trace.loads
+        gpu_busy_s += trace.gpu_busy_s
+    if not progress.finished:
+        raise PlanError(Wrong("", "stages", "there is no stage", "at least one that runs every LLM"))
+    return PlanTrace(
+        makespan_s=now_s,
+        stage_times=tuple(times),
+        spans=spans.all(),
+        loads=loads,
+        gpu_busy_s=gpu_busy_s,
+        finish_s=progress.finish_s,
+        kept=tuple(kept),
+        refused=progress.refused,
+    )
+
+
+def stage_of_plan(
+    problem: Problem,
+    output_tokens: IntArray,
+    progress: Progress,
+    stage: Stage,
+    warm: frozenset[Replica],
+    start_s: float,
+    until: tuple[str, ...],
+    index: int,
+) -> StageTrace:
+    """`simulate_stage`, whose errors name the stage."""
+    try:
+        return simulate_stage(problem, output_tokens, progress, stage, warm, start_s, until=until)
+    except PlanError as error:
+        where = f"stage {index + 1}"
+        raise PlanError(
+            [Wrong(p.file, f"{where}: {p.place}", p.wrong, p.right) for p in error.problems]
+        ) from None
+
+
+def check(problem: Problem, stage: Stage) -> None:
+    """Raises PlanError for GPUs that are not there, used twice, or not tp × dp."""
+    used: set[int] = set()
+    wrong: list[Wrong] = []
+    for placement in stage.placements:
+        if len(placement.gpus) != placement.tp * placement.dp:
+            count = f"{len(placement.gpus)} GPUs for tp {placement.tp} × dp {placement.dp}"
+            wrong.append(Wrong("", placement.llm, f"has {count}", f"{placement.tp * placement.dp}"))
+        if any(gpu not in range(problem.gpus) for gpu in placement.gpus):
+            wrong.append(
+                Wrong("", placement.llm, f"has GPUs {placement.gpus}", f"GPUs 0 to {problem.gpus - 1}")
+            )
+        if used & set(placement.gpus) or len(set(placement.gpus)) < len(placement.gpus):
+            wrong.append(Wrong("", placement.llm, f"has GPUs {placement.gpus}", "each GPU once in a stage"))
+        used |= set(placement.gpus)
+    if wrong:
+        raise PlanError(wrong)
+
+
+def stage_state(
+    problem: Problem,
+    output_tokens: IntArray,
+    progress: Progress,
+    shapes: Sequence[ShapeModel],
+    engine_of: IntArray,
+) -> State:
+    """All unfinished requests as they stand, on fresh engines of these shapes."""
+    table = problem.table
+    engines = [(shape.config, shape.latency) for shape in shapes]
+    s = make_state(len(table), engines, llms=len(problem.llms), links=problem.links)
+    s.req[:, LLM] = table.llm
+    graph = (table.parent_start, table.parents, table.fed)
+    place(
+        s,
+        engine_of,
+        table.prompt_tokens,
+        np.ascontiguousarray(output_tokens, np.int64),
+        *graph,
+        progress.done,
+        progress.generated,
+        progress.finish_s,
+    )
+    return s
+
+
+def idle(clock_s: float) -> EngineState:
+    """A running engine with nothing to do."""
+    none = np.zeros(0, np.int64)
+    return EngineState(clock_s, none, none, none, none, none)
+
+
+def take_over(s: State, e: int, state: EngineState, start_s: float) -> None:
+    """Engine e goes on where it was; what waited and was dealt to another replica meanwhile is left out."""
+    s.clock[e, CLOCK] = max(start_s, state.clock_s)
+    stays = s.req[state.waiting, ENGINE] == e
+    prompts = np.concatenate(
+        [state.prompts[: len(state.running)], state.prompts[len(state.running) :][stays]]
+    )
+    restore(s, e, state.running, state.computed, state.waiting[stays], prompts)
+
+
+def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
+    """Raises PlanError when an engine's KV cache is too small for a request, or the stage never ends."""
+    too_large = np.flatnonzero(s.req[:, PHASE] == REFUSED)
+    if len(too_large):
+        llm = problem.llms[int(s.req[too_large[0], LLM])].name
+        what = f"{len(too_large)} requests are larger than the KV cache of its engine"
+        raise PlanError(Wrong("", llm, what, "a larger tp, or a smaller context"))
+    if end_s < 0:
+        open_llms = [
+            Wrong("", model.name, f"{int(left)} requests never finish", "run the LLM and all that feed it")
+            for model, left, target in zip(problem.llms, s.llm[:, LEFT], targets, strict=True)
+            if target and left
+        ]
+        raise PlanError(open_llms)
+
+
+def progress_after(s: State, before: Progress, replicas: Sequence[Replica]) -> Progress:
+    """What the kernels have done, as plain arrays of its own."""
+    done = s.req[:, PHASE] >= DONE
+    generated = np.where(before.done, before.generated, s.req[:, TOKENS] - s.req[:, ORIGIN])
+    finish_s = np.where(before.done, before.finish_s, s.times[:, FINISH])
+    engines = {replica: engine_after(s, e, done) for e, replica in enumerate(replicas)}
+    return Progress(done, generated, finish_s, engines)
+
+
+def llm_finishes(problem: Problem, s: State, left: IntArray) -> dict[str, float]:
+    """When each LLM finished that had requests `left` before the stage and has none now."""
+    finished = np.flatnonzero((left > 0) & (s.llm[:, LEFT] == 0))
+    return {problem.llms[llm].name: float(s.llm[llm, END]) for llm in finished.tolist()}
+
+
+def busy_s(
+    s: State, replicas: Sequence[Replica], shapes: Sequence[ShapeModel], kept: Mapping[Replica, EngineState]
+) -> float:
+    """GPU-seconds of all steps, and of the whole loads of the replicas that are new."""
+    loads_s = [0.0 if r in kept else shape.load_s for r, shape in zip(replicas, shapes, strict=True)]
+    return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
+
+
+def engine_after(s: State, e: int, done: npt.NDArray[np.bool_]) -> EngineState:
+    running, waiting = (np.zeros(s.eng[e, column], np.int64) for column in (RUNNING, WAIT_COUNT))
+    computed = np.zeros_like(running)
+    export(s, e, running, computed, waiting)
+    prompts = s.req[np.concatenate([running, waiting]), PROMPT]
+    assigned = np.flatnonzero((s.req[:, ENGINE] == e) & ~done)
+    return EngineState(float(s.clock[e, CLOCK]), running, computed, waiting, prompts, assigned)
+
+
+class Spans:
+    """The lives of engines over all stages: a kept engine has one span."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+        self._open: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def add(self, trace: StageTrace, warm: frozenset[Replica]) -> None:
+        before = self._open
+        if trace.spans:
+            self._open = {}
+        for span in trace.spans:
+            key = (span.llm, span.gpus)
+            if Replica(*key) in warm and key in before:
+                place = before[key]
+                self._spans[place] = replace(self._spans[place], end_s=span.end_s)
+            else:
+                place = len(self._spans)
+                self._spans.append(span)
+            self._open[key] = place
+
+    def all(self) -> tuple[Span, ...]:
+        """An engine that was stopped before it was ready has no `ready_s`."""
+        return tuple(replace(s, ready_s=None) if late(s) else s for s in self._spans)
+
+
+def late(span: Span) -> bool:
+    return span.ready_s is not None and span.end_s is not None and span.ready_s > span.end_s

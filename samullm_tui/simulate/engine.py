@@ -182,12 +182,12 @@ class EngineSimulation:
         return self._keys[slots], tokens - rows[:, ORIGIN]
 
     def snapshot(self) -> Snapshot:
-        state = State(*(array.copy() for array in self._state))
+        state = State._make(array.copy() for array in self._state)
         return Snapshot(state, self._keys.copy(), dict(self._slots), tuple(self._free), self._submitted)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Exactly as it was at the snapshot, which can be restored again."""
-        self._state = State(*(array.copy() for array in snapshot.state))
+        self._state = State._make(array.copy() for array in snapshot.state)
         self._keys = snapshot.keys.copy()
         self._slots = dict(snapshot.slots)
         self._free = list(snapshot.free)

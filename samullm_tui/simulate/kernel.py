@@ -50,6 +50,7 @@ from samullm_tui.simulate.state import (
     WAIT_TAIL,
     State,
     compiled,
+    inlined,
 )
 
 __all__ = ["advance", "next_action_s"]
@@ -80,7 +81,7 @@ def make_room(s: State, e: int) -> bool:
     return False
 
 
-@compiled
+@inlined
 def admit(s: State, e: int, budget: int) -> tuple[int, int, float]:
     """Takes requests from the queue while there are budget, places and blocks.
 
@@ -133,7 +134,7 @@ def fill(s: State, e: int, budget: int) -> tuple[int, int, float, int]:
     return r, chunk, chunk * (before + 0.5 * (chunk + 1)), 0
 
 
-@compiled
+@inlined
 def step(s: State, e: int) -> None:
     """One engine step, with something running or waiting."""
     eng = s.eng[e]
@@ -162,8 +163,8 @@ def step(s: State, e: int) -> None:
     end_step(s, e, settled, fresh, prefill_tokens, prefill_context, settled + decodes, decode_context)
 
 
-@compiled
-def end_step(  # noqa: PLR0917
+@inlined
+def end_step(
     s: State,
     e: int,
     settled: int,
@@ -204,7 +205,7 @@ def end_step(  # noqa: PLR0917
 
 
 @compiled
-def log_step(  # noqa: PLR0917
+def log_step(
     log: F64,
     misc: I64,
     eng: I64,
@@ -266,7 +267,7 @@ def steps_with_blocks(hist: I64, eng: I64, steps: int) -> tuple[int, int]:
     return steps, taken
 
 
-@compiled
+@inlined
 def jump_limit_s(s: State, e: int, until_s: float) -> float:
     """Steps that start before this time are pure decodes as long as nothing finishes; -inf: not even the next."""
     eng = s.eng[e]
@@ -283,7 +284,7 @@ def jump_limit_s(s: State, e: int, until_s: float) -> float:
     return until_s
 
 
-@compiled
+@inlined
 def jump(s: State, e: int, until_s: float) -> bool:
     """Many decode steps at once, up to the first finish. False: the next step is not of that kind."""
     limit_s = jump_limit_s(s, e, until_s)
@@ -354,7 +355,7 @@ def advance(s: State, e: int, until_s: float) -> None:
             return
 
 
-@compiled
+@inlined
 def next_action_s(s: State, e: int) -> float:
     """When the engine may start its next step; inf when it has nothing to do."""
     if s.eng[e, RUNNING] > 0 or s.eng[e, WAIT_COUNT] > 0:

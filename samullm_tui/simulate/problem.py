@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ from samullm_tui.domain.plan import Replica, Span
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.simulate.graph import Links, links_of, units_of
 
-__all__ = ["EngineState", "LLMModel", "Links", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
+__all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -56,23 +58,21 @@ class Problem:
     gpus: int
     islands: tuple[tuple[int, ...], ...]
 
+    @cached_property
+    def links(self) -> Links:
+        return links_of(self.table)
+
+    @cached_property
+    def units(self) -> IntArray:
+        """For each request the number of its unit: requests with one number are served by one replica."""
+        return units_of(self.table, self.links)
+
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""
         if llm not in self.table.llm_names:
             known = ", ".join(self.table.llm_names)
             raise PlanError(Wrong("", llm, "is no LLM of the application", f"one of {known}"))
         return self.table.llm_names.index(llm)
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """The request graph turned round: request i feeds children[start[i]:start[i + 1]].
-
-    Each entry is 2 × request, plus 1 when the output is part of that request's prompt.
-    """
-
-    start: IntArray
-    children: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,6 @@ class Progress:
     generated: IntArray
     finish_s: FloatArray
     engines: Mapping[Replica, EngineState] = field(default_factory=dict)
-    links: Links | None = None
 
     @classmethod
     def fresh(cls, problem: Problem) -> Progress:
@@ -117,7 +116,7 @@ class Progress:
     def copy(self) -> Progress:
         """Own arrays; engine states are never changed and are shared."""
         arrays = (self.done.copy(), self.generated.copy(), self.finish_s.copy())
-        return Progress(*arrays, dict(self.engines), self.links)
+        return Progress(*arrays, dict(self.engines))
 
     @property
     def finished(self) -> bool:

@@ -55,6 +55,7 @@ from samullm_tui.simulate.state import (
     WAITING,
     State,
     compiled,
+    inlined,
 )
 
 __all__ = [
@@ -108,7 +109,7 @@ def take_arrivals(s: State, e: int) -> None:
         eng[WAIT_COUNT] += 1
 
 
-@compiled
+@inlined
 def settle(s: State, e: int, r: int) -> None:
     """From now on r only decodes."""
     eng = s.eng[e]
@@ -122,7 +123,7 @@ def settle(s: State, e: int, r: int) -> None:
     eng[SETTLED_COUNT] += 1
 
 
-@compiled
+@inlined
 def unsettle(s: State, e: int, r: int) -> None:
     """Writes down how far a settled request is. The caller has taken it out of the heap."""
     eng = s.eng[e]
@@ -135,7 +136,7 @@ def unsettle(s: State, e: int, r: int) -> None:
     eng[SETTLED_COUNT] -= 1
 
 
-@compiled
+@inlined
 def leave_running(s: State, e: int, r: int) -> None:
     """Frees its blocks and takes it off the running list, its tokens written down."""
     eng = s.eng[e]
@@ -176,7 +177,7 @@ def take_out(s: State, r: int) -> None:
     s.req[r, PHASE] = OUTSIDE
 
 
-@compiled
+@inlined
 def token(s: State, e: int, r: int, now: float) -> None:
     """A request whose tokens are all computed gets one more, and finishes or goes on decoding."""
     s.req[r, TOKENS] += 1
@@ -189,7 +190,7 @@ def token(s: State, e: int, r: int, now: float) -> None:
         settle(s, e, r)
 
 
-@compiled
+@inlined
 def finish_settled(s: State, e: int, now: float) -> None:
     """Finishes the settled requests whose last token this was."""
     eng = s.eng[e]
@@ -200,7 +201,7 @@ def finish_settled(s: State, e: int, now: float) -> None:
         finish(s, e, r, now)
 
 
-@compiled
+@inlined
 def finish(s: State, e: int, r: int, now: float) -> None:
     """Records the end of r and hands its output to the requests that it feeds."""
     s.req[r, PHASE] = DONE
@@ -216,7 +217,7 @@ def finish(s: State, e: int, r: int, now: float) -> None:
         feed(s, e, r, s.children[i], now)
 
 
-@compiled
+@inlined
 def feed(s: State, e: int, r: int, link: int, now: float) -> None:
     """`HAND_BACK` is set when another engine may now act earlier, or is no longer fed by this one."""
     child = link >> 1

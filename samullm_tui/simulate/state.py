@@ -15,16 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
-from samullm_tui.simulate.problem import Links
+from samullm_tui.simulate.graph import Links, compiled, inlined, no_links
 
-__all__ = ["LOG_COLUMNS", "State", "compiled", "make_state", "no_links", "set_engine"]
-
-compiled = njit(cache=True, _nrt=False)
-"""Kernels neither create nor keep arrays: counting references would take two thirds of their time."""
+__all__ = ["LOG_COLUMNS", "State", "compiled", "inlined", "make_state"]
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -111,11 +107,6 @@ class State(NamedTuple):
     children: I64
     llm: F64
     feeds: I64
-
-
-def no_links(n: int) -> Links:
-    empty = np.zeros(0, np.int64)
-    return Links(np.zeros(n + 1, np.int64), empty)
 
 
 def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLatency) -> None:

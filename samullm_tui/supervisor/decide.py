@@ -75,14 +75,7 @@ def _is_stuck(state: RunningState) -> bool:
     if state.ledger.in_flight or any(engine.status != "serving" for engine in engines):
         return False
     served = {engine.replica.llm for engine in engines}
-    missing = {r.name for r in _wanted(state)} - state.engines.keys()
-    return not any(state.ledger.has_ready(llm) for llm in served) and not _may_load(state, missing)
-
-
-def _may_load(state: RunningState, missing: set[str]) -> bool:
-    """Whether an engine of the stage is still to be started on GPUs that are free."""
-    busy = state.busy_gpus()
-    return any(r.name in missing and busy.isdisjoint(r.gpus) for r in _wanted(state))
+    return not any(state.ledger.has_ready(llm) for llm in served) and not _startable(state)
 
 
 def _next_stage(state: RunningState, now_s: float) -> Iterator[Action]:
@@ -128,20 +121,32 @@ def _wanted(state: RunningState) -> list[Replica]:
     return sorted(unfinished, key=lambda replica: not state.ledger.has_ready(replica.llm))
 
 
-def _start_engines(state: RunningState, now_s: float) -> Iterator[Action]:
-    busy = state.busy_gpus()
-    planned = set(state.present.replicas)
+def _startable(state: RunningState) -> list[Replica]:
+    """Replicas of the stage that are not there, or failed and may start again, and whose GPUs are free for them.
+
+    One that can do something but must wait for its GPUs keeps those that come after it off them.
+    """
+    taken = state.busy_gpus()
+    startable = []
     for replica in _wanted(state):
         engine = state.engines.get(replica.name)
-        if busy.isdisjoint(replica.gpus) and (engine is None or _may_start(engine, now_s)):
+        if engine is None or engine.status == "waiting":
+            free = taken.isdisjoint(replica.gpus)
+            if free:
+                startable.append(replica)
+            if free or state.ledger.has_ready(replica.llm):
+                taken |= set(replica.gpus)
+    return startable
+
+
+def _start_engines(state: RunningState, now_s: float) -> Iterator[Action]:
+    planned = set(state.present.replicas)
+    for replica in _startable(state):
+        engine = state.engines.get(replica.name)
+        if engine is None or engine.retry_at_s <= now_s:
             if replica not in planned:
                 yield Note(unforeseen_note(state, replica))
-            busy |= set(replica.gpus)
             yield StartEngine(replica)
-
-
-def _may_start(engine: EngineState, now_s: float) -> bool:
-    return engine.status == "waiting" and engine.retry_at_s <= now_s
 
 
 def _give_up(state: RunningState) -> Iterator[Action]:

@@ -12,17 +12,16 @@ from samullm_tui.domain.errors import PlanError, Problem
 from samullm_tui.domain.plan import Plan, Replica
 from samullm_tui.domain.request import IntArray
 from samullm_tui.engines.protocol import Engine, GenerateRequest
-from samullm_tui.forecast.problem import ForecastInputs, build_problem, contexts_of, shape_of_llm
+from samullm_tui.forecast.problem import ForecastInputs, build_problem, read_workload, shape_of_llm
 from samullm_tui.latency.roofline import kv_bytes_per_token, weight_bytes
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.validity import valid
 from samullm_tui.supervisor.fleet import MakeEngine
 from samullm_tui.supervisor.sampling import Footprint
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
-from samullm_tui.workload.application_file import load_application
-from samullm_tui.workload.requests import Workload, build_requests
+from samullm_tui.workload.requests import Workload
 
-__all__ = ["Job", "check_given_plan", "load_job", "read_workload", "true_lengths"]
+__all__ = ["Job", "check_given_plan", "load_job", "true_lengths", "workload_of"]
 
 TRUTH = 1 << 31
 """Planning draws from the first streams of a run's seed. What really happens in a simulated run is drawn from this
@@ -43,10 +42,9 @@ class Job:
     footprint: Callable[[Replica], Footprint | None]
 
 
-def read_workload(spec: RunSpec) -> Workload:
+def workload_of(spec: RunSpec) -> Workload:
     """The requests of the run's application. Raises ApplicationError."""
-    application = load_application(Path(spec.application), allow_outside=spec.allow_outside)
-    return build_requests(application, contexts=contexts_of(application))
+    return read_workload(Path(spec.application), allow_outside=spec.allow_outside)
 
 
 def check_given_plan(inputs: ForecastInputs, plan: Plan) -> None:
@@ -58,7 +56,7 @@ def check_given_plan(inputs: ForecastInputs, plan: Plan) -> None:
 
 def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
     """Reads everything anew. Raises InputError."""
-    workload = read_workload(spec)
+    workload = workload_of(spec)
     inputs = build_problem(workload, spec.cluster)
     make = _make_simulated(inputs) if spec.engine == "simulated" else _make_vllm(spec, paths, workload, epoch)
     truth = true_lengths(inputs, spec.seed) if spec.engine == "simulated" else None

@@ -59,9 +59,9 @@ async def plan_in_process(paths: RunPaths) -> Planned:
 def plan_here(spec: RunSpec) -> Planned:
     """Plans in this process. Raises InputError."""
     from samullm_tui.forecast.plans import make_forecast
-    from samullm_tui.supervisor.job import read_workload
+    from samullm_tui.supervisor.job import workload_of
 
-    workload = read_workload(spec)
+    workload = workload_of(spec)
     if spec.plan is not None:
         return _simulate(spec, workload, spec.plan)
     forecast = make_forecast(

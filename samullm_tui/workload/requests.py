@@ -67,8 +67,11 @@ class Workload:
         return template.render(values)
 
     def sampling(self, index: int) -> dict[str, object]:
-        """Sampling parameters of request `index`: the node's, with a seed of its own for each repetition."""
-        sampling = dict(self.request_node(index).sampling)
+        """Sampling parameters of request `index`: the node's, with a seed of its own for each repetition.
+
+        `max_tokens` is always said: left out, vLLM's completions would stop at 16. It caps by the context itself.
+        """
+        sampling = {"max_tokens": NO_CAP, **self.request_node(index).sampling}
         seed = sampling.get("seed")
         if isinstance(seed, int) and self.repetition[index]:
             sampling["seed"] = seed + int(self.repetition[index]) - 1

@@ -139,12 +139,18 @@ def test_what_is_no_recording_is_refused(good: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("row", "words"),
-    [("0,nan,3", "line 2, prompt_tokens"), ("-1,2,3", "line 2, arrival_s"), ("0,2,0", "line 2, output_tokens")],
+    [
+        ("0,nan,3", "line 2, prompt_tokens"),
+        ("-1,2,3", "line 2, arrival_s"),
+        ("0,2,0", "line 2, output_tokens"),
+    ],
 )
 def test_bad_requests_are_named_by_line_and_column(
     row: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "profile.json").write_text('{"iteration": {"coefficients": [0.01,0,0,0,0,0,0,0,0,0,0]}, "kv_blocks": 99}')
+    (tmp_path / "profile.json").write_text(
+        '{"iteration": {"coefficients": [0.01,0,0,0,0,0,0,0,0,0,0]}, "kv_blocks": 99}'
+    )
     (tmp_path / "requests.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{row}\n")
     message = refused(capsys, "simulate", tmp_path / "requests.csv", "--latency", tmp_path / "profile.json")
     assert "requests.csv" in message
@@ -171,7 +177,9 @@ def test_without_vllm_the_message_says_how_to_get_it(tmp_path: Path) -> None:
         "m.distribution = distribution\n"
     )
     app = Path(__file__).parents[2] / "apps" / "selftest.toml"
-    result = run("run", app, "--engine", "vllm", "--yes", PYTHONPATH=str(tmp_path), SAMULLM_HOME=str(tmp_path))
+    result = run(
+        "run", app, "--engine", "vllm", "--yes", PYTHONPATH=str(tmp_path), SAMULLM_HOME=str(tmp_path)
+    )
     assert result.returncode == 2
     assert "install-engine" in result.stderr
     assert "Traceback" not in result.stderr

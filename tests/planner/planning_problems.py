@@ -103,7 +103,9 @@ def islands(gpus: int, size: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(range(k, min(k + size, gpus))) for k in range(0, gpus, size))
 
 
-def problem(llms: Sequence[LLMModel], nodes: Sequence[SmallNode], *, gpus: int = 4, island: int = 2) -> Problem:
+def problem(
+    llms: Sequence[LLMModel], nodes: Sequence[SmallNode], *, gpus: int = 4, island: int = 2
+) -> Problem:
     return Problem(table([llm.name for llm in llms], nodes), tuple(llms), gpus, islands(gpus, island))
 
 
@@ -149,7 +151,11 @@ def problems(draw: st.DrawFn) -> Problem:
         sources = draw(st.sets(st.integers(0, number - 1), max_size=2)) if number else set()
         llm = draw(st.sampled_from([m.name for m in models]))
         node = SmallNode(
-            llm, draw(st.integers(1, 8)), draw(st.integers(1, 90)), tuple(sorted(sources)), draw(st.booleans())
+            llm,
+            draw(st.integers(1, 8)),
+            draw(st.integers(1, 90)),
+            tuple(sorted(sources)),
+            draw(st.booleans()),
         )
         nodes.append(node)
     return problem(models, nodes, gpus=gpus, island=island)

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import Reference, Request
+from schedule_cases import EXACT, Case, case, draw_case
 
 from samullm_tui.domain.errors import InputError
 from samullm_tui.simulate.engine import EngineConfig, EngineSimulation, simulate_requests
-from tests.simulate.helpers import EXACT, Case, case, draw_case
-from tests.simulate.reference import Reference, Request
 
-COLUMNS = ("start_s", "duration_s", "num_seqs", "prefill_tokens", "decode_seqs", "context_tokens", "kv_blocks")
+COLUMNS = (
+    "start_s",
+    "duration_s",
+    "num_seqs",
+    "prefill_tokens",
+    "decode_seqs",
+    "context_tokens",
+    "kv_blocks",
+)
 
 
 def reference(c: Case) -> Reference:
@@ -27,7 +35,7 @@ def batch(c: Case, *, log: bool = False):
     return simulate_requests(c.config, EXACT, *arrays, log_iterations=log)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(draw_case())
 def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     expected, trace = reference(c), batch(c, log=True)
@@ -42,7 +50,7 @@ def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     assert trace.makespan_s == expected.now
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(draw_case())
 def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     expected, trace = reference(c), batch(c)
@@ -51,7 +59,7 @@ def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     assert trace.log is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(draw_case(), st.lists(st.integers(1, 60), max_size=12), st.booleans(), st.integers(0, 3))
 def test_an_engine_served_online_gives_the_same_times(
     c: Case, pauses: list[int], stop: bool, capacity: int
@@ -129,7 +137,9 @@ def test_no_requests_take_no_time() -> None:
 
 def test_a_log_longer_than_its_first_buffer_has_every_step() -> None:
     config = EngineConfig(1, 64, 4000, 16, 60_000)
-    trace = simulate_requests(config, EXACT, np.zeros(1), np.array([5]), np.array([40_000]), log_iterations=True)
+    trace = simulate_requests(
+        config, EXACT, np.zeros(1), np.array([5]), np.array([40_000]), log_iterations=True
+    )
     assert trace.log is not None
     assert trace.log["iteration"].tolist() == list(range(40_000))
     assert trace.log["context_tokens"].tolist() == list(range(5, 40_005))

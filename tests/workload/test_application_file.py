@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,9 @@ FILES: list[tuple[str, bytes, str, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("content", "place", "words"), [f[1:] for f in FILES], ids=[f[0] for f in FILES])
-def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes, place: str, words: tuple[str, ...]) -> None:
+def test_what_is_no_toml_is_refused(
+    tmp_path: Path, content: bytes, place: str, words: tuple[str, ...]
+) -> None:
     (problem,) = problems_of(write(tmp_path, content))
     assert problem.file == str(tmp_path / "app.toml")
     assert problem.place.startswith(place)
@@ -111,7 +114,7 @@ MISTAKES: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("name with a slash", '"good"', '"../x"', "name", ("not a name", "letters")),
     ("unknown top key", 'name = "good"', 'name = "good"\nnode = 1', "node", ("unknown key", "'nodes'")),
     ("title a number", 'name = "good"', 'name = "good"\ntitle = 3', "title", ("3", "text in quotes")),
-    ("llms a list", LLM_A, "", "nodes.first.llm", ("unknown LLM 'a'", "b")),
+    ("LLM missing", LLM_A, "", "nodes.first.llm", ("unknown LLM 'a'", "b")),
     ("LLM a number", LLM_A, "[llms]\na = 4", "llms.a", ("4", "table")),
     ("unknown LLM key", LLM_A, LLM_A + "\nctx = 9", "llms.a.ctx", ("unknown key", "'context'")),
     ("context negative", LLM_A, LLM_A + "\ncontext = -1", "llms.a.context", ("-1", "at least 1")),
@@ -205,7 +208,9 @@ MISTAKES: list[tuple[str, str, str, str, tuple[str, ...]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "place", "words"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES]
+)
 def test_each_mistake_is_named_at_its_place(
     tmp_path: Path, old: str, new: str, place: str, words: tuple[str, ...]
 ) -> None:
@@ -217,7 +222,12 @@ def test_each_mistake_is_named_at_its_place(
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD
-    for old, new in (("tiny:llama", "tiny:lama"), ('llm = "b"', 'llm = "c"'), ("{first}", "{frist}"), ("= 3", "= -3")):
+    for old, new in (
+        ("tiny:llama", "tiny:lama"),
+        ('llm = "b"', 'llm = "c"'),
+        ("{first}", "{frist}"),
+        ("= 3", "= -3"),
+    ):
         text = text.replace(old, new, 1)
     text = text.replace("max_tokens = 5", "max_tokens = 0, n = 2")
     places = {p.place.split(" ")[0] for p in problems_of(write(tmp_path, text))}
@@ -247,13 +257,17 @@ def test_lines_are_not_misled_by_prompts_that_look_like_toml(tmp_path: Path) -> 
 
 def test_a_cycle_is_named_in_order_and_two_cycles_are_both_named(tmp_path: Path) -> None:
     names = {"p": "r", "q": "p", "r": "q", "u": "v", "v": "u"}
-    nodes = "".join(f'[nodes.{n}]\nllm = "a"\nfrom = ["d", "{s}"]\nprompt = "{{{s}}}"\n' for n, s in names.items())
+    nodes = "".join(
+        f'[nodes.{n}]\nllm = "a"\nfrom = ["d", "{s}"]\nprompt = "{{{s}}}"\n' for n, s in names.items()
+    )
     cycles = [p.wrong for p in problems_of(write(tmp_path, GOOD + nodes)) if "cycle" in p.wrong]
     assert len(cycles) == 2
-    steps = next(c for c in cycles if "p" in c.removeprefix("a cycle: ")).removeprefix("a cycle: ").split(" → ")
+    steps = (
+        next(c for c in cycles if "p" in c.removeprefix("a cycle: ")).removeprefix("a cycle: ").split(" → ")
+    )
     assert steps[0] == steps[-1]
     assert len(steps) == 4
-    assert all(names[consumer] == source for source, consumer in zip(steps, steps[1:], strict=False))
+    assert all(names[consumer] == source for source, consumer in pairwise(steps))
 
 
 def test_sources_from_two_data_sets_cannot_be_joined(tmp_path: Path) -> None:

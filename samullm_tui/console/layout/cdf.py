@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from samullm_tui.console.layout.numbers import compact
 from samullm_tui.console.layout.text import Line
+from samullm_tui.console.layout.ticks import labelled_axis
 
 __all__ = ["Curve", "cdf_lines", "interpolate"]
 
@@ -98,14 +98,5 @@ def _line(cells: list[tuple[int, str]], row: int, rows: int) -> Line:
 
 
 def _labels(scale: _Scale, columns: int) -> Line:
-    cells, free = [" "] * columns, 0
-    for part in range(4):
-        cell = columns * part // 4
-        label = compact(scale.value(2 * cell) if part else (1 if scale.log else 0))
-        if cell >= free and cell + len(label) <= columns:
-            cells[cell : cell + len(label)] = label
-            free = cell + len(label) + 1
-    end = compact(scale.high)
-    if columns - len(end) >= free:
-        cells[columns - len(end) :] = end
-    return [(" " * (LABEL + 1) + "".join(cells), "dim")]
+    _, labels = labelled_axis(1.0 if scale.log else 0.0, scale.high, columns, log=scale.log)
+    return [(" " * (LABEL + 1) + labels, "dim")]

@@ -11,7 +11,17 @@ from samullm_tui.console.layout.bands import Axis, axis_labels
 from samullm_tui.console.layout.text import Line
 from samullm_tui.domain.plan import Span
 
-__all__ = ["Chart", "Mark", "Row", "gantt_axis", "gantt_lines", "gantt_rows", "gantt_strip", "marks_of"]
+__all__ = [
+    "Chart",
+    "Mark",
+    "Row",
+    "gantt_axis",
+    "gantt_lines",
+    "gantt_rows",
+    "gantt_strip",
+    "label_width",
+    "marks_of",
+]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 IDLE, LOADING, NOW = "·", "▒", "│"
@@ -31,13 +41,22 @@ class Mark(Struct, frozen=True):
     def bar_style(self) -> str:
         return f"bar{self.colour}"
 
+    @property
+    def head_style(self) -> str:
+        """The first cell of a bar: its letter stands out, the others are quiet."""
+        return f"head{self.colour}"
+
 
 class Chart(Struct, frozen=True):
-    """What the rows of one chart have in common: cells of time, marks, and where now is (seconds)."""
+    """What the rows of one chart have in common: cells of time, marks, and where now is (seconds).
+
+    What comes after now is left empty where `past_only`.
+    """
 
     axis: Axis
     marks: Mapping[str, Mark]
     now_s: float | None = None
+    past_only: bool = False
 
 
 class Row(Struct, frozen=True):
@@ -79,7 +98,7 @@ def _draw(cells: list[tuple[str, str]], span: Span, chart: Chart) -> None:
     for i in range(start, min(ready, len(cells))):
         cells[i] = (LOADING, mark.text_style)
     for i in range(ready, min(stop, len(cells))):
-        cells[i] = (mark.letter, mark.bar_style)
+        cells[i] = (mark.letter, mark.head_style if i == ready else mark.bar_style)
 
 
 def _edge(seconds: float, axis: Axis) -> int:
@@ -92,19 +111,25 @@ def _with_now(cells: list[tuple[str, str]], chart: Chart) -> list[tuple[str, str
     if chart.now_s is None or not cells:
         return cells
     now = chart.axis.cell(chart.now_s)
-    return [*cells[:now], (NOW, "accent"), *cells[now + 1 :]]
+    after = [(" ", "")] * (len(cells) - now - 1) if chart.past_only else cells[now + 1 :]
+    return [*cells[:now], (NOW, "accent"), *after]
 
 
-def gantt_lines(rows: Sequence[Row], height: int) -> list[Line]:
-    """At most `height` lines `0 ┃ ▒▒AAAA`: equal neighbours are joined where there is too little room."""
+def label_width(gpus: int, height: int) -> int:
+    """Cells for the labels of `gpus` rows in `height` lines: joined rows need `12–15`, single ones `12`."""
+    digits = len(str(max(0, gpus - 1)))
+    return digits if gpus <= height else 2 * digits + 1
+
+
+def gantt_lines(rows: Sequence[Row], height: int, label: int) -> list[Line]:
+    """At most `height` lines `0 ┃▒▒AAAA`: equal neighbours are joined where there is too little room."""
     if len(rows) > height:
         rows = _joined(rows)
     shown = rows if len(rows) <= height else rows[: max(0, height - 1)]
-    width = max((len(row.label) for row in rows), default=1)
-    lines = [_line(row, width) for row in shown]
+    lines = [_line(row, label) for row in shown]
     if len(shown) < len(rows) and height > 0:
         hidden = sum(len(row.gpus) for row in rows[len(shown) :])
-        lines.append([(f"{'':{width}}   … {hidden} more GPUs, in fewer rows than they need", "dim")])
+        lines.append([(f"{'':{label}}   … {hidden} more GPUs", "dim")])
     return lines
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
-from samullm_tui.console.layout.numbers import compact
 from samullm_tui.console.layout.text import Line
+from samullm_tui.console.layout.ticks import labelled_axis
 
 __all__ = ["histogram_lines", "resample"]
 
@@ -24,7 +25,7 @@ def resample(edges: Sequence[float], counts: Sequence[float], bins: int, *, log:
     points = _points(edges[0], edges[-1], bins, log=log)
     sums = [_below(edges, counts, point) for point in points[1:-1]]
     sums = [0.0, *sums, float(sum(counts))]
-    return [max(0.0, after - before) for before, after in zip(sums[:-1], sums[1:], strict=True)]
+    return [max(0.0, after - before) for before, after in pairwise(sums)]
 
 
 def _points(low: float, high: float, bins: int, *, log: bool) -> list[float]:
@@ -53,7 +54,7 @@ def histogram_lines(
     rows = height - 2
     lines: list[Line] = [[(_row(heights, top, rows, row), style)] for row in range(rows)]
     low, high = (edges[0], edges[-1]) if len(edges) > 1 else (0.0, 1.0)
-    ticks, labels = _axis(low, high, width, log=log)
+    ticks, labels = labelled_axis(low, high, width, log=log)
     return [*lines, [(ticks, "hairline")], [(labels, "dim")]]
 
 
@@ -64,36 +65,3 @@ def _row(heights: Sequence[float], top: float, rows: int, row: int) -> str:
         eighths = max(1, round(8 * rows * value / top)) if value > 0 else 0
         glyphs.append(EIGHTHS[min(8, max(0, eighths - 8 * (rows - 1 - row)))])
     return "".join(glyphs)
-
-
-def _axis(low: float, high: float, width: int, *, log: bool) -> tuple[str, str]:
-    """Ticks and labels, each in exactly `width` cells. Labels that would touch are left out."""
-    ticks, labels, free = ["─"] * width, [" "] * width, 0
-    for value in _tick_values(low, high, max(2, width // 8), log=log):
-        share = _share(value, low, high, log=log)
-        cell, label = min(width - 1, int(share * width)), compact(value)
-        start = min(cell, width - len(label))
-        if start >= 0 and start >= free:
-            ticks[cell] = "┴"
-            labels[start : start + len(label)] = label
-            free = start + len(label) + 1
-    return "".join(ticks), "".join(labels)
-
-
-def _share(value: float, low: float, high: float, *, log: bool) -> float:
-    if log:
-        low, high, value = math.log(max(low, 1.0)), math.log(max(high, 2.0)), math.log(max(value, 1.0))
-    return (value - low) / (high - low) if high > low else 0.0
-
-
-def _tick_values(low: float, high: float, ticks: int, *, log: bool) -> list[float]:
-    if log:
-        candidates = [base * 10**power for power in range(10) for base in (1, 2, 5)]
-        return [float(value) for value in candidates if max(low, 1.0) <= value <= high]
-    raw = (high - low) / ticks
-    if raw <= 0:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(base * power for base in (1, 2, 5, 10) if base * power >= raw * 0.999)
-    first = math.ceil(low / step)
-    return [step * i for i in range(first, int(high / step) + 1)]

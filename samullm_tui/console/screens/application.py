@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.plans import PlansScreen
@@ -24,7 +23,6 @@ class ApplicationScreen(ScrollScreen):
     """Loads an application, then counts its requests in another process."""
 
     NAME: ClassVar[str] = "application"
-    BINDINGS = bindings_of("application")
 
     def __init__(self, path: Path) -> None:
         super().__init__()

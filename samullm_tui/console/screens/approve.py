@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from textual import events
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.sources import Place
@@ -26,7 +25,6 @@ class ApproveScreen(ConsoleScreen):
     """Launches a run when its word is typed and confirmed."""
 
     NAME: ClassVar[str] = "approve"
-    BINDINGS = bindings_of("approve")
 
     def __init__(self, forecast: Forecast, candidate: Candidate, path: Path, place: Place) -> None:
         super().__init__()
@@ -77,9 +75,8 @@ class ApproveScreen(ConsoleScreen):
         self.run_worker(self._launch(), group="launch")
 
     async def _launch(self) -> None:
-        launch = self.console.sources.launch
         try:
-            run = await asyncio.to_thread(launch, self.path, self.candidate, self.place)
+            run = await self.console.sources.launch(self.path, self.candidate)
         except SamullmError as error:
             self.working = ""
             self.say(f"not started: {error.problems[0]}", "bad")

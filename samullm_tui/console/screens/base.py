@@ -9,7 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from samullm_tui.console.actions import available
+from samullm_tui.console.actions import available, bindings_of
 from samullm_tui.console.layout.keyline import key_line
 from samullm_tui.console.layout.text import Line, pad_line, spread
 from samullm_tui.console.widgets.pane import Pane
@@ -33,6 +33,10 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (110, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (34, "-tall")]  # noqa: RUF012
 
+    def __init_subclass__(cls) -> None:
+        cls.BINDINGS = bindings_of(cls.NAME)
+        super().__init_subclass__()
+
     def __init__(self) -> None:
         super().__init__()
         self._message: tuple[str, str] | None = None
@@ -52,6 +56,11 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
         """The application, by its own type."""
         app: SamullmApp = self.app  # type: ignore[assignment]
         return app
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this screen is on top. Ours are opaque: one below must not have the terminal repainted."""
+        return self.is_active
 
     # What a screen says of itself
 

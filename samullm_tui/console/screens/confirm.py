@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual import events
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.text import Line, wrap
 from samullm_tui.console.screens.base import ConsoleScreen
 
@@ -18,7 +17,6 @@ class ConfirmScreen(ConsoleScreen):
     """Calls `then` when `word` is typed and confirmed; the screen below is back before that."""
 
     NAME: ClassVar[str] = "confirm"
-    BINDINGS = bindings_of("confirm")
 
     def __init__(self, question: str, facts: Sequence[str], word: str, then: Callable[[], None]) -> None:
         super().__init__()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.scrolling import ScrollScreen
@@ -28,7 +27,6 @@ class DecisionScreen(ScrollScreen):
     """The decisions of a state, one at a time."""
 
     NAME: ClassVar[str] = "decision"
-    BINDINGS = bindings_of("decision")
 
     def __init__(self, state: RunState, index: int) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import events
 
-from samullm_tui.console.actions import Action, actions_of, available, bindings_of
+from samullm_tui.console.actions import Action, actions_of, available
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.screens.scrolling import ListScreen, ScrollScreen
@@ -19,7 +19,6 @@ class HelpScreen(ScrollScreen):
     """What `about` (a screen's name) shows, and its keys."""
 
     NAME: ClassVar[str] = "help"
-    BINDINGS = bindings_of("help")
 
     def __init__(self, about: str) -> None:
         super().__init__()
@@ -36,7 +35,6 @@ class PaletteScreen(ListScreen):
     """The commands that work on `target` now."""
 
     NAME: ClassVar[str] = "palette"
-    BINDINGS = bindings_of("palette")
     LEFT_OUT: ClassVar[frozenset[str]] = frozenset(
         {"commands", "interrupt", "up", "down", "page_up", "page_down", "first", "last"}
     )

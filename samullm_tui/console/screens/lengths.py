@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.gantt import Mark, marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.reports import LengthReport, LLMLengths
@@ -21,7 +20,6 @@ class LengthsScreen(WaitingScreen[LengthReport]):
 
     NAME: ClassVar[str] = "lengths"
     WHAT = "fitting lengths"
-    BINDINGS = bindings_of("lengths")
 
     def __init__(self, application: Application, path: Path) -> None:
         super().__init__(f"lengths {path} {application.sha256}")

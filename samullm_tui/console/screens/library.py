@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.views.library import Entry, Preview, RecordingHead, library_body, matching
@@ -29,7 +28,6 @@ class LibraryScreen(ListScreen):
     """Applications, runs, recordings. Runs are looked at again every two seconds."""
 
     NAME: ClassVar[str] = "library"
-    BINDINGS = bindings_of("library")
 
     def __init__(self) -> None:
         super().__init__()

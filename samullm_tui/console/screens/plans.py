@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.approve import ApproveScreen
@@ -25,7 +24,6 @@ class PlansScreen(WaitingScreen[Forecast]):
 
     NAME: ClassVar[str] = "plans"
     WHAT = "planning"
-    BINDINGS = bindings_of("plans")
 
     def __init__(self, application: Application, path: Path) -> None:
         super().__init__(f"plans {path} {application.sha256}")

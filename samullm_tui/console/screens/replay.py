@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.describe import KEPT, log_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.running import MomentScreen
@@ -28,7 +27,6 @@ class ReplayScreen(MomentScreen):
     """Plays a recording at `speed` times its own pace."""
 
     NAME: ClassVar[str] = "replay"
-    BINDINGS = bindings_of("replay")
 
     def __init__(self, path: Path, *, speed: float = 1.0, playing: bool = True) -> None:
         super().__init__()
@@ -83,7 +81,7 @@ class ReplayScreen(MomentScreen):
     # What is shown
 
     def where(self) -> tuple[Line, Line]:
-        left, right = run_title(self.state, self.status)
+        left, right = run_title(self.state, self.status, self.app.size.width - 7)
         return [("Replay ", "dim"), *left], right
 
     def transport(self, width: int) -> Line | None:

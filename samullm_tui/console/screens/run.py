@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Callable
 from typing import ClassVar
 
-from samullm_tui.console.actions import bindings_of
 from samullm_tui.console.feed import RunFeed
+from samullm_tui.console.layout.duration import duration
+from samullm_tui.console.layout.gantt import marks_of
+from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.confirm import ConfirmScreen
 from samullm_tui.console.screens.running import MomentScreen
-from samullm_tui.console.sources import Command
+from samullm_tui.console.sources import Command, Vitals
+from samullm_tui.console.views.plans import PlansView, plans_body
 from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.plan import Forecast
 
 __all__ = ["RunScreen"]
 
@@ -26,14 +30,12 @@ class RunScreen(MomentScreen):
     """Polls the journal twice a second, a tenth of that while nobody looks or the terminal is behind."""
 
     NAME: ClassVar[str] = "run"
-    BINDINGS = bindings_of("run")
 
     def __init__(self, run: str) -> None:
         super().__init__()
         self.run_name = run
         self._feed: RunFeed | None = None
-        self._honest = ""
-        self._directory: Path | None = None
+        self._vitals: Vitals | None = None
         self._ticks = 0
         self._busy = False
 
@@ -69,22 +71,27 @@ class RunScreen(MomentScreen):
         changed = False
         while self._feed is not None and (moment := await asyncio.to_thread(self._feed.advance)):
             self.state, self.log_lines, changed = moment.state, moment.log, True
-            if self.state.run and not self._honest:
-                self._honest = self.state.status
         return changed
 
     async def _look(self) -> bool:
-        summary = await asyncio.to_thread(self.console.sources.summary, self.run_name)
-        before, self._honest = self._honest, summary.status
-        self._directory = Path(summary.directory)
-        return before != self._honest
+        before = self._vitals
+        self._vitals = await asyncio.to_thread(self.console.sources.vitals, self.run_name)
+        return before != self._vitals
 
     @property
     def status(self) -> str:
         """The journal's word, unless its supervisor is gone."""
-        if self.state.ended is not None or self._honest != "interrupted":
-            return self.state.status
-        return self._honest
+        gone = self._vitals is not None and not self._vitals.alive
+        return "interrupted" if gone and self.state.ended is None else self.state.status
+
+    @property
+    def trouble(self) -> str:
+        return self._vitals.trouble if self._vitals is not None and self.state.ended is None else ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a plan must be chosen before anything happens."""
+        return self.status == "waiting for approval" and bool(self.state.candidates)
 
     def facts(self) -> set[str]:
         facts = super().facts()
@@ -95,9 +102,43 @@ class RunScreen(MomentScreen):
             ("active", status in ACTIVE),
             ("resumable", status == "interrupted"),
             ("ended", status in ENDED),
+            ("waiting", self.waiting),
         ):
             facts |= {fact} if holds else set()
         return facts
+
+    # What is shown
+
+    @property
+    def length(self) -> int:
+        return len(self.state.candidates) if self.waiting else super().length
+
+    @property
+    def choice(self) -> int:
+        """The index of the candidate under the cursor, while one must be chosen."""
+        return min(self.cursor, len(self.state.candidates) - 1)
+
+    def move(self, by: int) -> None:
+        super().move(-by if self.waiting else by)  # plans stand best first, decisions latest last
+
+    def body(self, width: int, height: int) -> list[Line]:
+        return plans_body(self._plans(), width, height) if self.waiting else super().body(width, height)
+
+    def _plans(self) -> PlansView:
+        state = self.state
+        forecast = Forecast(
+            application=state.application,
+            cluster=state.cluster,
+            planning_s=state.planning_s,
+            lower_bound_s=state.lower_bound_s,
+            samples=state.samples,
+            seed=state.seed,
+            quantile=0.5,
+            requests={name: node.requests for name, node in state.nodes.items()},
+            estimated={},
+            candidates=state.candidates,
+        )
+        return PlansView(forecast, state.candidates, self.choice, marks_of(list(state.llms)), state.gpu_count)
 
     # Keys
 
@@ -106,6 +147,22 @@ class RunScreen(MomentScreen):
 
     def do_unpause(self) -> None:
         self._send("resume")
+
+    def do_approve(self) -> None:
+        chosen = self.state.candidates[self.choice]
+        makespan = chosen.makespan_s
+        facts = [
+            f"Plan {chosen.rank} ({chosen.plan.planner}) on {self.state.cluster}, {self.state.engine} engines.",
+            f"Makespan ~{duration(makespan.p50)}, 9 in 10 within {duration(makespan.p90)}.",
+            f"~{chosen.gpu_hours:.2f} GPU-hours, {chosen.loads} loads, {self.state.requests:,} requests.",
+        ]
+        self.app.push_screen(
+            ConfirmScreen(f"Start {self.run_name}?", facts, "start", lambda: self._approve(chosen.rank))
+        )
+
+    def _approve(self, rank: int) -> None:
+        approve = self.console.sources.approve
+        self.run_worker(self._answered("start", lambda: approve(self.run_name, rank)), group="control")
 
     def do_drain(self) -> None:
         self._ask("drain", f"{self._in_flight()} in flight finish, then the run stops and its engines end.")
@@ -117,8 +174,7 @@ class RunScreen(MomentScreen):
         self.console.resume(self, self.run_name)
 
     def do_replay(self) -> None:
-        if self._directory is not None:
-            self.console.open_recording(self._directory)
+        self.console.open_recording(self.console.sources.folder(self.run_name))
 
     def _in_flight(self) -> str:
         running = sum(replica.running for replica in self.state.replicas.values())
@@ -137,12 +193,14 @@ class RunScreen(MomentScreen):
         )
 
     def _send(self, command: Command) -> None:
-        self.run_worker(self._control(command), group="control")
+        control = self.console.sources.control
+        self.run_worker(self._answered(command, lambda: control(self.run_name, command)), group="control")
 
-    async def _control(self, command: Command) -> None:
+    async def _answered(self, what: str, ask: Callable[[], str]) -> None:
+        """Asks the supervisor off the event loop, and shows its answer."""
         try:
-            answer = await asyncio.to_thread(self.console.sources.control, self.run_name, command)
+            answer = await asyncio.to_thread(ask)
         except SamullmError as error:
             self.say(str(error.problems[0]), "bad")
             return
-        self.say(answer, "good")
+        self.say(f"{what}: {answer}", "good")

@@ -30,12 +30,17 @@ class MomentScreen(ListScreen):
         """The honest status."""
         return self.state.status
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the supervisor from going on."""
+        return ""
+
     def transport(self, width: int) -> Line | None:
         """A line above everything."""
         return None
 
     def where(self) -> tuple[Line, Line]:
-        return run_title(self.state, self.status)
+        return run_title(self.state, self.status, self.app.size.width)
 
     def body(self, width: int, height: int) -> list[Line]:
         view = RunView(
@@ -47,6 +52,7 @@ class MomentScreen(ListScreen):
             chart=self.chart,
             show_log=self.show_log,
             transport=self.transport(width - 2),
+            trouble=self.trouble,
         )
         return run_body(view, width, height)
 

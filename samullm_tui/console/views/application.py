@@ -35,7 +35,7 @@ def application_lines(view: ApplicationView, width: int) -> list[Line]:
     app = view.application
     if app is not None:
         marks = marks_of([llm.name for llm in app.llms])
-        lines += note_lines(app.title, inner, "") + [[]] if app.title else []
+        lines += [*note_lines(app.title, inner, ""), []] if app.title else []
         lines += [
             heading("Graph", inner, view.working or _total(view.requests)),
             *_graph(app, view.requests, marks),

@@ -139,7 +139,7 @@ def _file_note(preview: Preview | None) -> tuple[str, str]:
 
 def _run_row(run: RunSummary, width: int) -> Line:
     glyph, style = STATUS.get(run.status, ("?", "dim"))
-    note = run.status
+    note: str = run.status
     if run.status not in {"succeeded", "planning", "waiting for approval"} and run.requests:
         note = f"{run.status} {100 * (run.outputs + run.errors) // run.requests} %"
     return [(f"{glyph} ", style), (fit(run.run, width - len(note) - 3), ""), (" ", ""), (note, style)]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from samullm_tui.console.layout.bands import Axis, axis_labels, band_axis, band_line
 from samullm_tui.console.layout.duration import duration
-from samullm_tui.console.layout.gantt import Chart, Mark, gantt_axis, gantt_lines, gantt_rows
+from samullm_tui.console.layout.gantt import Chart, Mark, gantt_axis, gantt_lines, gantt_rows, label_width
 from samullm_tui.console.layout.numbers import signed_percent
 from samullm_tui.console.layout.text import Line, heading, line_width, pad_line, styled, wrap
 from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage
@@ -73,12 +73,20 @@ def plans_body(view: PlansView, width: int, height: int) -> list[Line]:
     room = height - len(lines)
     chosen = view.candidates[view.cursor]
     if view.stages:
-        text = [heading(_title(chosen), inner, "stages"), *_stages(view, chosen, inner)]
-        top = min(view.top, max(0, len(text) - room))
-        lines += text[top:]
+        lines += _window(
+            [heading(_title(chosen), inner, "stages"), *_stages(view, chosen, inner)], view.top, room
+        )
     else:
         lines += _charts(view, chosen, inner, room)
     return [[(" ", ""), *line] for line in lines[:height]]
+
+
+def _window(text: list[Line], top: int, room: int) -> list[Line]:
+    """A part of a long text, and how much is below it."""
+    top = min(top, max(0, len(text) - room))
+    shown = text[top : top + room]
+    below = len(text) - top - len(shown)
+    return [*shown[:-1], [(f"↓ {below + 1} more lines: PgDn", "dim")]] if below and shown else shown
 
 
 def _title(candidate: Candidate) -> str:
@@ -94,7 +102,7 @@ def _table(view: PlansView, width: int) -> list[Line]:
         bands, view.forecast.lower_bound_s, max(8, width - 4 - NAME - FIGURE - GAP - HOURS - LOADS)
     )
     shown = "p90" if view.by_p90 else "p50"
-    labels = axis_labels(axis, max(2, axis.width // 8))
+    labels = axis_labels(axis, max(2, axis.width // 6))
     head = f"  # {'plan':<{NAME}}{shown:>{FIGURE - 2}}  {labels}{'gap':>{GAP}}{'GPU·h':>{HOURS}}{'loads':>{LOADS}}"
     return [[(head, "dim")], *(_candidate(view, i, axis, width) for i in range(len(view.candidates)))]
 
@@ -133,18 +141,25 @@ def _notes(view: PlansView, width: int) -> list[Line]:
 
 
 def _charts(view: PlansView, chosen: Candidate, width: int, room: int) -> list[Line]:
-    label = len(str(max(0, view.gpus - 1)))
     others = [view.compared] if view.compared is not None and view.compared.rank != chosen.rank else []
-    end = max(end_of(candidate) for candidate in (chosen, *others))
-    axis = Axis(0.0, end, max(1, width - label - 2))
     words = _words(view, chosen, width)
     rows = max(2, (room - 2 - len(others) - min(len(words), 3)) // (1 + len(others)))
+    label = label_width(view.gpus, rows)
+    end = max(end_of(candidate) for candidate in (chosen, *others))
+    axis = Axis(0.0, end, max(1, width - label - 2))
     lines = [heading(_title(chosen), width, "simulated"), gantt_axis(axis, label)]
     for candidate in (chosen, *others):
         if candidate is not chosen:
             lines.append(heading(_title(candidate), width, "compared"))
-        lines += gantt_lines(gantt_rows(candidate.spans, view.gpus, Chart(axis, view.marks)), rows)
-    return [*lines, *words]
+        lines += gantt_lines(gantt_rows(candidate.spans, view.gpus, Chart(axis, view.marks)), rows, label)
+    return _cut([*lines, *words], room)
+
+
+def _cut(lines: list[Line], room: int) -> list[Line]:
+    """Says where the rest is, when there is more than fits."""
+    if len(lines) <= room or room < 1:
+        return lines
+    return [*lines[: room - 1], [(f"… {len(lines) - room + 1} more lines: ⏎ shows all", "dim")]]
 
 
 def _words(view: PlansView, chosen: Candidate, width: int) -> list[Line]:
@@ -183,8 +198,10 @@ def _stages(view: PlansView, chosen: Candidate, width: int) -> list[Line]:
     lines: list[Line] = []
     for i, planned in enumerate(chosen.stages, 1):
         lines += [*_stage(view, i, planned, width), []]
+    for text in chosen.explanation:
+        lines += [[(line, "dim")] for line in wrap(text, width)]
     for llm, how in view.forecast.estimated.items():
-        lines += [[(f"≈ {llm}: ", "warning"), (line, "dim")] for line in wrap(how, width - len(llm) - 4)]
+        lines += [[(line, "warning")] for line in wrap(f"≈ {llm} is estimated: {how}", width)]
     return lines
 
 

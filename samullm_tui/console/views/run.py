@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -10,11 +11,11 @@ from samullm_tui.console.describe import LogLine
 from samullm_tui.console.layout.bars import filled
 from samullm_tui.console.layout.duration import clock, duration
 from samullm_tui.console.layout.gantt import Mark
-from samullm_tui.console.layout.numbers import plural
+from samullm_tui.console.layout.numbers import plural, signed_percent
 from samullm_tui.console.layout.text import Line, columns, heading, line_width, pad_line, spread, styled
 from samullm_tui.console.views.common import STATUS
 from samullm_tui.console.views.run_charts import charts, strips
-from samullm_tui.console.views.run_tables import gpu_table, llm_table
+from samullm_tui.console.views.run_tables import gpu_table, gpu_width, llm_table
 from samullm_tui.domain.event import Decision
 from samullm_tui.journal.run_state import RunState
 
@@ -38,28 +39,29 @@ class RunView(Struct, frozen=True):
     chart: bool = False
     show_log: bool = False
     transport: Line | None = None
+    trouble: str = ""
 
 
-def run_title(state: RunState, status: str) -> tuple[Line, Line]:
-    """What it is and its state; what is expected of it."""
+def run_title(state: RunState, status: str, width: int) -> tuple[Line, Line]:
+    """What it is and its state; what is expected of it, as much as there is room for."""
     glyph, style = STATUS.get(status, ("?", "dim"))
     since = state.makespan_s
     text = f"{glyph} {status}" + (f" {duration(since)}" if since is not None else "")
     left: Line = [(state.run or "…", "bold"), ("  ", ""), (text, style)]
-    return left, _expected(state)
+    full = _expected(state)
+    return left, full if line_width([*left, *full]) + 16 <= width else full[:2]
 
 
 def _expected(state: RunState) -> Line:
     band = state.forecast
     if band is None:
         return [(state.application, "dim")]
-    if state.ended is not None and state.makespan_s and state.plan is not None:
-        error = state.makespan_s / band.p50 - 1 if band.p50 else 0.0
+    if state.ended is not None and state.makespan_s and state.plan is not None and band.p50:
+        share = signed_percent(state.makespan_s / state.plan.makespan_s.p50 - 1)
         return [
-            (
-                f"forecast was ~{duration(band.p50)} ({100 * -error / (1 + error):+.0f} %)".replace("-", "−"),
-                "dim",
-            )
+            ("forecast was ", "dim"),
+            (f"~{duration(state.plan.makespan_s.p50)}", ""),
+            (f"  it took {share}", "dim"),
         ]
     return [
         ("forecast ", "dim"),
@@ -71,31 +73,32 @@ def _expected(state: RunState) -> Line:
 def run_body(view: RunView, width: int, height: int) -> list[Line]:
     """Progress, tables, plan and actual over time, decisions. What does not fit is behind a key."""
     inner = width - 2
-    head = [_progress(view.state, inner), []] if height > 18 else [_progress(view.state, inner)]
-    if view.transport is not None:
-        head.insert(0, view.transport)
+    head = [view.transport] if view.transport is not None else []
+    head.append(_progress(view.state, inner))
+    if view.trouble:
+        head.append(pad_line([("! ", "bad bold"), (view.trouble, "bad")], inner))
+    elif height > 18:
+        head.append([])
     lines = [*head, *_middle(view, inner, height - len(head))]
     lines += _history(view, inner, max(2, height - len(lines)))
     return [[(" ", ""), *line] for line in lines[:height]]
 
 
 def _middle(view: RunView, width: int, room: int) -> list[Line]:
-    rows = max(view.state.gpu_count, len(view.state.llms) + 2, 4)
+    state = view.state
+    rows = max(state.gpu_count, len(state.llms) + 2, 4)
+    whole = 2 * state.gpu_count + 3
     if room >= ROOMY - 3:
         tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
-        return [
-            *tables,
-            [],
-            *charts(view.state, view.marks, width, min(2 * view.state.gpu_count + 3, room - len(tables) - 9)),
-        ]
+        return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 8)), []]
     if view.chart:
-        return charts(view.state, view.marks, width, room - 4)
+        return charts(state, view.marks, width, min(whole, room - 2))
     tables = _tables(view, width, min(rows, max(3, room - 8)) + 1)
-    return [*tables, [], *strips(view.state, view.marks, width)]
+    return [*tables, [], *strips(state, view.marks, width)]
 
 
 def _tables(view: RunView, width: int, height: int) -> list[Line]:
-    left = max(34, width * 12 // 25)
+    left = gpu_width(view.state, width)
     right = width - left - 3
     gpus = gpu_table(view.state, view.marks, left, height)
     llms = llm_table(view.state, view.marks, right, height)
@@ -177,7 +180,7 @@ def transport_line(
 ) -> Line:
     """`▶ 04:12 ━━━━●──◆────── 31:05  ×8`: where the replay is, and where decisions are."""
     left: Line = [("▶ " if playing else "‖ ", "accent"), (f"{clock(at_s)} ", "bold")]
-    right: Line = [(f" {clock(duration_s)}", "dim"), (f"  ×{speed:g}", "")]
+    right: Line = [(f" {clock(duration_s)}", "dim"), ("  max" if math.isinf(speed) else f"  ×{speed:g}", "")]
     room = max(4, width - line_width(left) - line_width(right))
     cells = ["─"] * room
     place = [min(room - 1, int(moment / max(duration_s, 1e-9) * room)) for moment in marks_s]

@@ -15,6 +15,7 @@ from samullm_tui.console.layout.gantt import (
     gantt_lines,
     gantt_rows,
     gantt_strip,
+    label_width,
 )
 from samullm_tui.console.layout.text import Line, heading
 from samullm_tui.domain.plan import Span
@@ -38,14 +39,14 @@ def strips(state: RunState, marks: Mapping[str, Mark], width: int) -> list[Line]
 
 def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
     """A row for each GPU, plan above actual, in at most `height` lines."""
-    label = len(str(max(0, state.gpu_count - 1)))
-    axis, now = _axis(state, width - label - 2), _now(state)
     rows = max(1, (height - 3) // 2)
+    label = label_width(state.gpu_count, rows)
+    axis, now = _axis(state, width - label - 2), _now(state)
     return [
         heading("Plan", width, "simulated"),
-        *gantt_lines(_planned(state, marks, axis, now), rows),
+        *gantt_lines(_planned(state, marks, axis, now), rows, label),
         heading("Actual", width, "simulated engines" if state.engine == "simulated" else ""),
-        *gantt_lines(_actual(state, marks, axis, now), rows),
+        *gantt_lines(_actual(state, marks, axis, now), rows, label),
         gantt_axis(axis, label),
     ]
 
@@ -73,7 +74,7 @@ def _planned(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float 
 def _actual(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
     start = state.started_s or 0.0
     spans = [_shifted(span, start) for span in state.spans]
-    return gantt_rows(spans, max(1, state.gpu_count), Chart(axis, marks, now))
+    return gantt_rows(spans, max(1, state.gpu_count), Chart(axis, marks, now, past_only=True))
 
 
 def _shifted(span: Span, start_s: float) -> Span:

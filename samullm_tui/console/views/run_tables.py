@@ -13,7 +13,7 @@ from samullm_tui.console.layout.text import Line, fit, pad_line
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.journal.run_state import LLMState, ReplicaState, RunState
 
-__all__ = ["gpu_table", "llm_table"]
+__all__ = ["gpu_table", "gpu_width", "llm_table"]
 
 HISTORY_FROM = 60
 """A GPU table at least this wide has room for the history of each GPU."""
@@ -22,36 +22,48 @@ HISTORY_FROM = 60
 # GPUs
 
 
+def gpu_width(state: RunState, width: int) -> int:
+    """How much of a line the GPU table takes: less when nobody measures power and temperature."""
+    return max(32, (width - 3) * 5 // 12 if not _meters(state) else (width - 3) * 12 // 25)
+
+
+def _meters(state: RunState) -> bool:
+    return any(gpu.power_w is not None or gpu.temperature_c is not None for gpu in state.gpus.values())
+
+
 def gpu_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
     """A header and a line for each GPU; the host below, where there is room."""
     if state.gpu_kind == "cpu":
         return _slots(state, marks, width, height)
-    simulated = any(sample.simulated for sample in state.gpus.values())
+    meters = _meters(state)
     history = 16 if width >= HISTORY_FROM else 0
-    bar = width - 5 - 4 - 9 - 5 - 4 - (history + 1 if history else 0)
-    name = "utilization (simulated)" if simulated else "utilization"
-    head = f"GPU  {fit(name, bar + 4 + (history + 1 if history else 0))}{'GiB':>9}{'W':>5}{'°C':>4}"
-    lines: list[Line] = [[(head, "dim")]]
-    for gpu in range(state.gpu_count):
-        lines.append(_gpu(state, gpu, marks, bar, history))
+    bar = width - 5 - 4 - 8 - (9 if meters else 0) - (history + 1 if history else 0)
+    simulated = any(sample.simulated for sample in state.gpus.values())
+    name = fit("~utilization %" if simulated else "utilization %", bar + 4 + (history + 1 if history else 0))
+    lines: list[Line] = [[(f"GPU  {name}{'GiB':>8}{'    W  °C' if meters else ''}", "dim")]]
+    lines += [_gpu(state, gpu, marks, bar, history, meters=meters) for gpu in range(state.gpu_count)]
     return _with_host(_cut(lines, height, "GPUs"), state, height)
 
 
-def _gpu(state: RunState, gpu: int, marks: Mapping[str, Mark], bar: int, history: int) -> Line:
+def _gpu(
+    state: RunState, gpu: int, marks: Mapping[str, Mark], bar: int, history: int, *, meters: bool
+) -> Line:
     sample = state.gpus.get(gpu, GpuSample(gpu))
     letter, style = _holder(state, gpu, marks)
     memory = f"{gib(sample.memory_used_bytes)}/{gib(sample.memory_total_bytes)}"
     past = [value or 0.0 for value in state.gpu_utilization.get(gpu, [])]
-    return [
+    line: Line = [
         (f"{gpu:>2} ", "dim"),
         (letter, f"{style} bold"),
         (" ", ""),
         *([*sparkline(past, history, "dim", 1.0), (" ", "")] if history else []),
         *filled(sample.utilization, bar, style),
         (f"{percent(sample.utilization):>4}", ""),
-        (f"{memory if sample.memory_total_bytes else '–':>9}", ""),
-        (f"{_whole(sample.power_w):>5}{_whole(sample.temperature_c):>4}", _heat(sample)),
+        (f"{memory if sample.memory_total_bytes else '–':>8}", ""),
     ]
+    if meters:
+        line.append((f"{_whole(sample.power_w):>5}{_whole(sample.temperature_c):>4}", _heat(sample)))
+    return line
 
 
 def _whole(value: float | None) -> str:
@@ -121,13 +133,12 @@ class Totals(Struct, frozen=True):
 
 def llm_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
     """A header and a line for each LLM; throughput and nodes below, where there is room."""
-    name = width - 2 - 6 - 7 - 5 - 7 - 4
     done = width >= 52
-    name -= 8 if done else 0
-    head = f"{fit('LLM', name + 2)}{'tp×dp':>6}{'left':>7}{'run':>5}{'done' if done else '':>{8 if done else 0}}{'tok/s':>7}{'KV':>4}"
+    room = width - 2 - 6 - 6 - 5 - 6 - 4 - (8 if done else 0)
+    head = f"{fit('LLM', room + 2)}{'tp×dp':>6}{'left':>6}{'run':>5}{'done' if done else '':>{8 if done else 0}}{'tok/s':>6}{'KV%':>4}"
     lines: list[Line] = [[(head, "dim")]]
     for llm, sums in state.llms.items():
-        lines.append(_llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), name, done=done))
+        lines.append(_llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), room, done=done))
     lines = _cut(lines, height, "LLMs")
     return [*lines, *_below(state, marks, width, height - len(lines))]
 
@@ -146,19 +157,22 @@ def _totals(state: RunState, llm: str) -> Totals:
     )
 
 
-def _llm(llm: str, sums: LLMState, now: Totals, mark: Mark, name: int, *, done: bool) -> Line:
+def _llm(llm: str, sums: LLMState, now: Totals, mark: Mark, room: int, *, done: bool) -> Line:
     ended = sums.finished + sums.failed
     left = max(0, sums.requests - ended)
     finished = not left and sums.requests > 0
     shape = f"{now.tp}×{now.dp}" if now.dp else "done" if finished else "–"
     style = "dim" if not now.dp else ""
+    name = min(room, 18) if room >= 26 else room
+    share = ended / sums.requests if sums.requests else None
     return [
         (f"{mark.letter} ", f"{mark.text_style} bold"),
         (fit(llm, name), style),
+        *([(" ", ""), *filled(share, room - name - 1, mark.text_style)] if room > name else []),
         (f"{shape:>6}", style),
-        (f"{compact(left):>7}{compact(now.running):>5}", style),
+        (f"{compact(left):>6}{compact(now.running):>5}", style),
         (f"{compact(ended):>8}" if done else "", style),
-        (f"{compact(now.tokens_per_s):>7}", style),
+        (f"{compact(now.tokens_per_s):>6}", style),
         (f"{percent(now.kv_usage):>4}", "warning" if (now.kv_usage or 0) > 0.97 else style),
     ]
 

@@ -23,7 +23,10 @@ def plan(*stages: Stage) -> Plan:
         ((Stage((WRITER, Placement("judge", 2, 1, (1, 0))), ()),), "GPU 0 is used 2 times"),
         ((Stage((WRITER, Placement("judge", 2, 1, (3, 4))), ()),), "GPU 4 is not in the cluster of 4"),
         ((Stage((WRITER, Placement("judge", 1, 1, (2,))), ()),), "judge tp1 ×1: tp is none of 2"),
-        ((Stage((Placement("writer", 1, 1, (0,)), Placement("judge", 2, 1, (1, 2))), ()),), "not in one island"),
+        (
+            (Stage((Placement("writer", 1, 1, (0,)), Placement("judge", 2, 1, (1, 2))), ()),),
+            "not in one island",
+        ),
         ((Stage((WRITER, Placement("judge", 2, 2, (2, 3))), ()),), "judge tp2 ×2 has 2 GPUs"),
         ((Stage((WRITER, Placement("writer", 1, 1, (2,)), JUDGE), ()),), "writer has 2 placements"),
         ((Stage((WRITER,), ("judge",)), Stage((JUDGE,), ())), "waits for judge, which it does not run"),

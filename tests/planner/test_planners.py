@@ -17,7 +17,7 @@ from samullm_tui.planner.validity import valid
 from samullm_tui.simulate.application import Problem, simulate_plan
 
 PLANNERS = (greedy, min_heuristic, max_heuristic)
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICK

@@ -1,0 +1,71 @@
+"""A process that starts a run: `python -m samullm_tui.console.launcher`, a Launch as JSON on its stdin.
+
+Creating a run reads all of its data and checks its plan, which needs NumPy and the planner: the console itself stays
+light, and draws on while this works. Prints `{"run": NAME}`; with status 2 `{"problems": [...]}` instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.event import EngineKind
+from samullm_tui.domain.plan import Plan
+
+__all__ = ["Launch", "Launched", "main"]
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """What to start. The plan is approved: the operator typed it."""
+
+    application: str
+    cluster: Cluster
+    engine: EngineKind
+    plan: Plan
+    speed: float | Literal["max"] = 1.0
+    seed: int = 0
+    samples: int = 20
+    quantile: float = 0.5
+
+
+class Launched(Struct, frozen=True):
+    run: str
+
+
+def main() -> int:
+    from samullm_tui.supervisor.launch import create_run, spawn_supervisor
+
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Launch)
+    try:
+        run = create_run(
+            Path(asked.application),
+            asked.cluster,
+            asked.engine,
+            speed=asked.speed,
+            seed=asked.seed,
+            plan=asked.plan,
+            approved=True,
+            samples=asked.samples,
+            quantile=asked.quantile,
+        )
+        spawn_supervisor(run)
+    except SamullmError as error:
+        _write({"problems": error.problems})
+        return error.exit_status
+    _write(Launched(run))
+    return 0
+
+
+def _write(result: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

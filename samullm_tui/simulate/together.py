@@ -1,0 +1,270 @@
+"""Compiled: the engines of one stage together.
+
+An engine may start a step only when no engine that can still feed it is behind. The engine that may act first always
+may, so there is no deadlock; an engine that nobody feeds any more runs in one go.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from samullm_tui.simulate.kernel import advance, next_action_s
+from samullm_tui.simulate.queues import append
+from samullm_tui.simulate.requests import arrive, blocks, settle
+from samullm_tui.simulate.state import (
+    BLOCK,
+    BLOCKED,
+    COMPUTED,
+    DECODED,
+    DONE,
+    EDGES,
+    END,
+    ENGINE,
+    F64,
+    FILLING,
+    HAND_BACK,
+    I64,
+    LEFT,
+    LIMIT,
+    LLM,
+    MAX_LEN,
+    NEXT,
+    ORIGIN,
+    OUTSIDE,
+    PENDING_START,
+    PHASE,
+    PROMPT,
+    REACH,
+    READY,
+    RUN_HEAD,
+    RUN_TAIL,
+    RUNNING,
+    SETTLED,
+    TOKENS,
+    USED,
+    WAIT_COUNT,
+    WAIT_HEAD,
+    WAIT_TAIL,
+    WAITING,
+    State,
+    compiled,
+)
+
+__all__ = ["arrivals", "export", "place", "restore", "serve", "write_tokens"]
+
+
+@compiled
+def place(
+    s: State,
+    engine_of: I64,
+    prompt: I64,
+    output: I64,
+    start: I64,
+    parents: I64,
+    fed: I64,
+    done: I64,
+    generated: I64,
+    finish_s: F64,
+) -> None:
+    """Writes every unfinished request as it stands: prompt with what its parents gave, tokens it has, its engine."""
+    for r in range(engine_of.size):
+        if done[r]:
+            s.req[r, PHASE] = DONE
+            continue
+        origin = prompt[r]
+        blocked = 0
+        ready_s = 0.0
+        for i in range(start[r], start[r + 1]):
+            p = parents[i]
+            if not done[p]:
+                blocked += 1
+                if engine_of[p] >= 0 and engine_of[r] >= 0 and engine_of[p] != engine_of[r]:
+                    s.feeds[EDGES, engine_of[p], engine_of[r]] += 1
+                continue
+            ready_s = max(ready_s, finish_s[p])
+            if fed[i]:
+                origin += generated[p]
+        s.req[r, ORIGIN] = origin
+        s.req[r, PROMPT] = origin + generated[r]
+        s.req[r, TOKENS] = origin + generated[r]
+        s.req[r, LIMIT] = origin + output[r]
+        s.req[r, BLOCKED] = blocked
+        s.req[r, ENGINE] = engine_of[r]
+        s.times[r, READY] = ready_s
+        s.llm[s.req[r, LLM], LEFT] += 1
+
+
+@compiled
+def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts: I64) -> None:
+    """Queue and KV cache of a kept engine, as `export` read them."""
+    eng = s.eng[e]
+    for i in range(running.size):
+        r = running[i]
+        s.req[r, PROMPT] = prompts[i]
+        s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
+        s.req[r, COMPUTED] = computed[i]
+        s.req[r, PHASE] = FILLING
+        append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
+        eng[RUNNING] += 1
+        eng[USED] += blocks(computed[i], eng[BLOCK])
+        if computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
+            settle(s, e, r)
+    for i in range(waiting.size):
+        r = waiting[i]
+        s.req[r, PROMPT] = prompts[running.size + i]
+        s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
+        s.req[r, PHASE] = WAITING
+        append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
+        eng[WAIT_COUNT] += 1
+
+
+@compiled
+def arrivals(s: State) -> None:
+    """Makes room for the arrivals of each engine, and lets those arrive that wait for no parent."""
+    count = s.eng.shape[0]
+    for r in range(s.req.shape[0]):
+        if s.req[r, ENGINE] >= 0 and s.req[r, ENGINE] + 1 < count:
+            s.eng[s.req[r, ENGINE] + 1, PENDING_START] += 1
+    for e in range(1, count):
+        s.eng[e, PENDING_START] += s.eng[e - 1, PENDING_START]
+    for r in range(s.req.shape[0]):
+        if s.req[r, ENGINE] >= 0 and s.req[r, PHASE] == OUTSIDE and s.req[r, BLOCKED] == 0:
+            arrive(s, r)
+
+
+@compiled
+def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> None:
+    """Reads the running list with the tokens in the KV cache, and the queue, into arrays of their lengths."""
+    r = s.eng[e, RUN_HEAD]
+    for i in range(running.size):
+        running[i] = r
+        computed[i] = s.req[r, COMPUTED]
+        if s.req[r, PHASE] == SETTLED:
+            computed[i] += s.eng[e, DECODED]
+        r = s.req[r, NEXT]
+    r = s.eng[e, WAIT_HEAD]
+    for i in range(waiting.size):
+        waiting[i] = r
+        r = s.req[r, NEXT]
+
+
+@compiled
+def write_tokens(s: State) -> None:
+    """Writes down the tokens of settled requests, which are otherwise only implied."""
+    for r in range(s.req.shape[0]):
+        if s.req[r, PHASE] == SETTLED:
+            s.req[r, TOKENS] = s.req[r, COMPUTED] + s.eng[s.req[r, ENGINE], DECODED] + 1
+
+
+@compiled
+def reach(s: State) -> None:
+    """Who feeds whom over any number of others."""
+    edges = s.feeds[EDGES]
+    reached = s.feeds[REACH]
+    count = edges.shape[0]
+    for a in range(count):
+        for b in range(count):
+            reached[a, b] = edges[a, b] > 0
+    for over in range(count):
+        for a in range(count):
+            if reached[a, over]:
+                for b in range(count):
+                    reached[a, b] |= reached[over, b]
+
+
+@compiled
+def unfinished(s: State, e: int, engine_llm: I64, targets: I64) -> bool:
+    """Whether the stage waits for the LLM of this engine."""
+    return bool(targets[engine_llm[e]] and s.llm[engine_llm[e], LEFT] > 0)
+
+
+@compiled
+def needed(s: State, e: int, engine_llm: I64, targets: I64) -> int:
+    """2: its own LLM is waited for, or it feeds one that is. 1: it feeds one over others. 0: the end needs it not."""
+    if unfinished(s, e, engine_llm, targets):
+        return 2
+    found = 0
+    for f in range(s.eng.shape[0]):
+        if s.feeds[REACH, e, f] and unfinished(s, f, engine_llm, targets):
+            if s.feeds[EDGES, e, f]:
+                return 2
+            found = 1
+    return found
+
+
+@compiled
+def feeders_s(s: State, e: int, act: F64) -> float:
+    """The earliest that an engine which can feed e may act."""
+    bound = np.inf
+    for f in range(act.size):
+        if f != e and s.feeds[REACH, f, e]:
+            bound = min(bound, act[f])
+    return bound
+
+
+@compiled
+def first_needed(s: State, engine_llm: I64, targets: I64, act: F64) -> tuple[int, float]:
+    """(the engine that acts first among those that the end needs, or -1; the latest time at which it may act).
+
+    One that feeds targets over others alone could start a step after the end, so it does not run ahead of the rest.
+    """
+    first, others_s = -1, np.inf
+    for e in range(act.size):
+        if act[e] == np.inf or not needed(s, e, engine_llm, targets):
+            continue
+        if first < 0 or act[e] < act[first]:
+            others_s = np.inf if first < 0 else act[first]
+            first = e
+        else:
+            others_s = min(others_s, act[e])
+    if first < 0:
+        return -1, np.inf
+    bound_s = feeders_s(s, first, act)
+    return first, bound_s if needed(s, first, engine_llm, targets) == 2 else min(bound_s, others_s)
+
+
+@compiled
+def first_before(s: State, act: F64, end_s: float) -> tuple[int, float]:
+    """(the engine that acts first, or -1 when that is not before end_s; the latest time at which it may act)."""
+    first = 0
+    for e in range(1, act.size):
+        if act[e] < act[first]:
+            first = e
+    if act[first] >= end_s:
+        return -1, end_s
+    return first, feeders_s(s, first, act)
+
+
+@compiled
+def last_finish_s(s: State, which: I64) -> float:
+    """The last finish of the LLMs marked in `which`; inf when one of them has unfinished requests."""
+    last_s = 0.0
+    for llm in range(which.size):
+        if which[llm]:
+            last_s = max(last_s, np.inf if s.llm[llm, LEFT] > 0 else s.llm[llm, END])
+    return last_s
+
+
+@compiled
+def serve(s: State, engine_llm: I64, targets: I64, act: F64) -> float:
+    """One stage. Returns when the last target finished, or -1 when one never does.
+
+    Until then only engines work that the end needs; then the others do what they did meanwhile. Every engine then
+    stands at its first step end at or after that time, or has nothing to do. act [E] is scratch.
+    """
+    reach(s)
+    while True:
+        for e in range(act.size):
+            act[e] = next_action_s(s, e)
+        end_s = last_finish_s(s, targets)
+        if end_s == np.inf:
+            first, bound_s = first_needed(s, engine_llm, targets, act)
+            if first < 0:
+                return -1.0
+        else:
+            first, bound_s = first_before(s, act, end_s)
+            if first < 0:
+                return float(end_s)
+        advance(s, first, min(end_s, np.nextafter(bound_s, np.inf)))
+        if s.misc[HAND_BACK]:
+            reach(s)

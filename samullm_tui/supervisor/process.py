@@ -1,0 +1,135 @@
+"""The supervisor as a process: in a session of its own, owner of the run's lock, deaf to the terminal.
+
+SIGTERM and SIGINT: the first drains, the second stops now. SIGHUP does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from samullm_tui.domain.errors import Problem, RunError, SamullmError
+from samullm_tui.supervisor.liveness import RunLock, write_heartbeat
+from samullm_tui.supervisor.spec import RunPaths, RunSpec, read_spec
+
+if TYPE_CHECKING:
+    from samullm_tui.supervisor.history import History
+    from samullm_tui.supervisor.supervise import Supervisor
+
+__all__ = ["main"]
+
+HEARTBEAT_S = 1.0
+
+
+def main(argv: list[str]) -> int:
+    """Arguments: the run's folder. Returns in the caller's process as soon as the supervisor holds the lock.
+
+    What goes wrong is printed; a run that ends `failed` is no error of the supervisor.
+    """
+    paths = RunPaths(Path(argv[0]).absolute())
+    os.umask(0o077)
+    try:
+        lock = RunLock(paths.lock)
+        if os.fork():
+            # The lock is the child's now: it belongs to the open file that both have.
+            return 0
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _supervise(paths)
+        lock.release()
+    except SamullmError as error:
+        print(error, file=sys.stderr, flush=True)
+        return error.exit_status
+    return 0
+
+
+def _supervise(paths: RunPaths) -> None:
+    from samullm_tui.supervisor.history import read_history
+
+    write_heartbeat(paths.heartbeat)
+    spec = read_spec(paths)
+    history = read_history(paths)
+    _check_unchanged(spec, history)
+    with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
+        runner.run(_run(spec, paths, history))
+
+
+def _loop(spec: RunSpec) -> asyncio.AbstractEventLoop:
+    if spec.engine != "simulated":
+        return asyncio.new_event_loop()
+    from samullm_tui.engines.virtual_time import ScaledLoop
+
+    return ScaledLoop(spec.rate)
+
+
+def _check_unchanged(spec: RunSpec, history: History) -> None:
+    """Refuses a run that is over, or whose application is another one than it began with. Raises RunError."""
+    state = history.state
+    if history.is_over:
+        raise RunError(Problem(state.run, "", f"is over: it {state.status}, and all its requests ended"))
+    file = Path(spec.application)
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunError(Problem(str(file), "", f"cannot be read: {error.strerror}")) from error
+    if digest != state.application_sha256:
+        right = "put it back, or start a new run"
+        raise RunError(Problem(str(file), "", "has changed since the run began", right))
+
+
+async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
+    from samullm_tui.supervisor.control import ControlServer, open_socket
+    from samullm_tui.supervisor.supervise import Supervisor
+
+    supervisor = Supervisor(spec, paths, history)
+    _listen_to_signals(supervisor)
+    server = ControlServer(supervisor, open_socket(paths.socket))
+    end_heartbeat = _beat(paths)
+    work = asyncio.create_task(supervisor.run())
+    # The supervisor's first step opens the journal: no command may come before.
+    await asyncio.sleep(0)
+    await server.start()
+    try:
+        await work
+    finally:
+        await server.close()
+        end_heartbeat.set()
+        paths.socket.unlink(missing_ok=True)
+
+
+def _listen_to_signals(supervisor: Supervisor) -> None:
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def obey(command: Literal["drain", "stop"], name: str) -> None:
+        with suppress(RunError):  # it has ended meanwhile
+            await supervisor.control(command, name)
+
+    def receive(number: signal.Signals) -> None:
+        tasks.append(loop.create_task(obey("stop" if tasks else "drain", number.name)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+
+
+def _beat(paths: RunPaths) -> threading.Event:
+    """Writes the heartbeat about once a second of the wall, as long as the event loop turns."""
+    loop = asyncio.get_running_loop()
+    end = threading.Event()
+
+    def beat() -> None:
+        while not end.wait(HEARTBEAT_S):
+            try:
+                loop.call_soon_threadsafe(write_heartbeat, paths.heartbeat)
+            except RuntimeError:
+                return  # the loop is closed
+
+    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    return end

@@ -1,0 +1,145 @@
+"""The contract of the command line: verbs, JSON keys, exit statuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import APPS, Verb
+
+PLAN_KEYS = {"application", "cluster", "planning_s", "lower_bound_s", "samples", "seed", "candidates"}
+CANDIDATE_KEYS = {"rank", "planner", "makespan_s", "gap", "gpu_hours", "loads", "stages"}
+RUN_KEYS = {
+    *(
+        "run",
+        "status",
+        "requests",
+        "outputs",
+        "errors",
+        "makespan_s",
+        "predicted_makespan_s",
+        "replans",
+        "directory",
+    ),
+}
+COLUMNS = ("num_seqs", "prefill_tokens", "decode_seqs", "context_tokens", "kv_blocks")
+
+
+@pytest.mark.parametrize("app", ["chain-summary", "ensembling", "routing", "mixed"])
+def test_plan_ranks_all_three_planners_over_a_lower_bound(app: str, verb: Verb) -> None:
+    forecast = verb("plan", APPS / f"{app}.toml", "--cluster", "a100-80g:8", "--samples", 3)
+    assert set(forecast) == PLAN_KEYS
+    candidates = forecast["candidates"]
+    assert {c["planner"] for c in candidates} == {"greedy", "max-heuristic", "min-heuristic"}
+    assert [c["rank"] for c in candidates] == [1, 2, 3]
+    for candidate in candidates:
+        assert set(candidate) == CANDIDATE_KEYS
+        assert set(candidate["makespan_s"]) == {"mean", "p10", "p50", "p90"}
+        assert 0 < forecast["lower_bound_s"] <= candidate["makespan_s"]["p50"]
+        for stage in candidate["stages"]:
+            gpus = [gpu for placement in stage["placements"] for gpu in placement["gpus"]]
+            assert len(gpus) == len(set(gpus)) <= 8
+            assert all(len(p["gpus"]) == p["tp"] * p["dp"] for p in stage["placements"])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_simulate_equals_every_logged_step_of_the_real_engine(
+    seed: int, verb: Verb, measured: Path, tmp_path: Path
+) -> None:
+    name = f"s64_t512_seed{seed}"
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"iteration": {"coefficients": [0.01, *[0.0] * 10]}}))
+    outcome = verb(
+        *("simulate", measured / "vllm-cpu" / f"{name}_requests.csv", "--latency", profile),
+        *("--max-num-seqs", 64, "--max-num-batched-tokens", 512, "--kv-blocks", 8192, "--block-size", 128),
+        *("--iterations", tmp_path / "out.csv", "--requests", tmp_path / "requests.csv"),
+    )
+    with (measured / "vllm-cpu" / f"{name}_iterations.csv").open() as file:
+        logged = [[int(row[c]) for c in COLUMNS] for row in csv.DictReader(file)]
+    with (tmp_path / "out.csv").open() as file:
+        reader = csv.DictReader(file)
+        simulated = [[int(row[c]) for c in COLUMNS] for row in reader]
+    assert reader.fieldnames == ["iteration", "start_s", "duration_s", *COLUMNS]
+    assert simulated == logged
+    assert outcome["iterations"] == len(logged)
+    assert set(outcome) == {"makespan_s", "iterations", "preemptions", "simulation_s", "output_tokens_per_s"}
+    with (tmp_path / "requests.csv").open() as file:
+        assert next(file).strip() == "id,arrival_s,scheduled_s,first_token_s,finish_s"
+
+
+def test_fit_latency_writes_a_profile_that_simulate_takes(verb: Verb, tmp_path: Path) -> None:
+    rows = ["num_seqs,prefill_tokens,prefill_context,decode_seqs,decode_context,latency_s"]
+    rows += [
+        f"{n},0,0,{n},{n * c},{0.01 + 1e-4 * n + 1e-7 * n * c}" for n in range(1, 40) for c in (64, 256, 900)
+    ]
+    rows += [f"1,{t},{t * t // 2},0,0,{0.01 + 2e-5 * t + 1e-9 * t * t / 2}" for t in range(20, 2000, 40)]
+    (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
+    errors = verb("fit-latency", tmp_path / "rows.csv", "-o", tmp_path / "profile.json")
+    assert set(errors) == {"median_ape", "mape", "bias"}
+    assert errors["median_ape"] < 0.1
+    (tmp_path / "requests.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n0.5,30,4\n")
+    outcome = verb(
+        "simulate", tmp_path / "requests.csv", "--latency", tmp_path / "profile.json", "--kv-blocks", 100
+    )
+    assert outcome["makespan_s"] > 0.1
+
+
+def test_lengths_says_what_stands_behind_each_curve(verb: Verb) -> None:
+    report = verb("lengths", APPS / "chain-summary.toml")
+    keys = {"llm", "source", "samples", "mean", "p50", "p90", "p99", "max", "censored_share", "families"}
+    for row in report["llms"]:
+        assert set(row) == keys
+        assert row["p50"] <= row["p90"] <= row["p99"] <= row["max"]
+        assert {"name", "parameters", "ks", "aic"} == set(row["families"][0])
+
+
+def test_a_simulated_run_ends_in_one_output_a_request_and_replays_the_same(
+    verb: Verb, home: Path, tmp_path: Path
+) -> None:
+    app = APPS / "selftest.toml"
+    outcome = verb("run", app, "--engine", "simulated", "--cluster", "cpu:2", "--speed", "max", "--yes")
+    assert set(outcome) == RUN_KEYS
+    assert outcome["status"] == "succeeded"
+    assert outcome["outputs"] == outcome["requests"] > 150
+    assert Path(outcome["directory"]).stat().st_mode & 0o777 == 0o700
+
+    run = outcome["run"]
+    summary = verb("runs")["runs"][0]
+    assert (summary["run"], summary["status"], summary["pid"]) == (run, "succeeded", None)
+
+    verb("export", run, "-o", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len({(row["node"], row["id"]) for row in rows}) == len(rows) == outcome["requests"]
+
+    first, second = (verb("replay", outcome["directory"], "--headless", "--speed", "max") for _ in range(2))
+    assert set(first) == {"events", "duration_s", "status", "state_sha256", "decisions"}
+    assert first["status"] == "succeeded"
+    assert first["state_sha256"] == second["state_sha256"]
+
+
+def test_a_written_plan_can_be_run(verb: Verb, home: Path, tmp_path: Path) -> None:
+    app, place = APPS / "chain-summary.toml", ("--cluster", "a100-80g:8")
+    verb("plan", app, *place, "--samples", 2, "-o", tmp_path / "plan.json", "--rank", 3)
+    outcome = verb(
+        *("run", app, *place, "--engine", "simulated", "--speed", "max", "--yes", "--samples", 2),
+        *("--plan", tmp_path / "plan.json"),
+    )
+    assert outcome["status"] == "succeeded"
+    assert outcome["predicted_makespan_s"] > 0
+
+
+def test_doctor_says_what_is_here(verb: Verb) -> None:
+    findings = {f["what"]: f for f in verb("doctor")["findings"]}
+    assert {"Python", "vLLM", "memory", "disk"} <= set(findings)
+
+
+def test_the_shipped_recordings_replay(verb: Verb) -> None:
+    recordings = sorted((APPS.parent / "recordings").glob("*.jsonl*"))
+    assert len(recordings) >= 2
+    for recording in recordings:
+        outcome = verb("replay", recording, "--headless", "--speed", "max")
+        assert outcome["status"] == "succeeded"
+        assert outcome["decisions"] > 0
