@@ -20,7 +20,9 @@ SAMPLES = 20
 
 def main() -> None:
     cluster = cluster_from_preset(CLUSTER)
-    make_forecast(build_requests(load_application(APPS / "selftest.toml")), cluster, seed=0, samples=1)  # compiles
+    make_forecast(
+        build_requests(load_application(APPS / "selftest.toml")), cluster, seed=0, samples=1
+    )  # compiles
     rows = []
     for app in ("chain-summary", "ensembling", "routing", "mixed"):
         started = time.perf_counter()
@@ -41,7 +43,16 @@ def main() -> None:
                 f"+{p50['greedy'] / forecast.lower_bound_s - 1:.0%}",
             )
         )
-    header = ("application", "requests", "load s", "plan s", "greedy ~s", "best baseline", "one at a time", "over the bound")
+    header = (
+        "application",
+        "requests",
+        "load s",
+        "plan s",
+        "greedy ~s",
+        "best baseline",
+        "one at a time",
+        "over the bound",
+    )
     print_table(f"planning on {CLUSTER}, {SAMPLES} draws (makespans simulated)", header, rows)
 
 

@@ -32,12 +32,26 @@ def main() -> None:
         outputs = np.clip(lengths.sample(count, rng), 1, 2000)
         arrival = np.zeros(count)
         trace = simulate_requests(config, profile.iteration, arrival, prompts, outputs)
-        fast_s = min(_timed(lambda: simulate_requests(config, profile.iteration, arrival, prompts, outputs)) for _ in range(REPEATS))  # noqa: B023
-        requests = [Request(i, 0.0, int(p), int(o)) for i, (p, o) in enumerate(zip(prompts, outputs, strict=True))]
+        fast_s = min(
+            _timed(lambda: simulate_requests(config, profile.iteration, arrival, prompts, outputs))
+            for _ in range(REPEATS)
+        )  # noqa: B023
+        requests = [
+            Request(i, 0.0, int(p), int(o)) for i, (p, o) in enumerate(zip(prompts, outputs, strict=True))
+        ]
         plain = Reference(config, profile.iteration, requests)
         plain_s = _timed(plain.run)
         same = "yes" if len(plain.rows) == trace.iterations else "NO"
-        rows.append((f"{count:,}", f"{trace.iterations:,}", f"{fast_s * 1e3:.2f}", f"{plain_s * 1e3:.0f}", f"{plain_s / fast_s:.0f}x", same))
+        rows.append(
+            (
+                f"{count:,}",
+                f"{trace.iterations:,}",
+                f"{fast_s * 1e3:.2f}",
+                f"{plain_s * 1e3:.0f}",
+                f"{plain_s / fast_s:.0f}x",
+                same,
+            )
+        )
     header = ("requests", "steps", "simulator ms", "plain loop ms", "ratio", "same steps")
     print_table("one engine: compiled event jumps against a plain step loop", header, rows)
 

@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test asserts a time, Hypothesis's deadline included: machines are busy, and compiled code compiles once.
+# In CI the same examples are tried each time, so that a red run is about the change.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("SAMULLM_NOTHING_SKIPPED") == "1" else "here")
 
 MEASURED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

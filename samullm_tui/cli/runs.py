@@ -126,7 +126,9 @@ class Follower:
                 for event in self._events():
                     self._tell(event)
                 if self._errors > ERRORS_SHOWN:
-                    say(f"and {self._errors - ERRORS_SHOWN:,} errors more, all of them in errors.jsonl of the run")
+                    say(
+                        f"and {self._errors - ERRORS_SHOWN:,} errors more, all of them in errors.jsonl of the run"
+                    )
                 return
             except KeyboardInterrupt:
                 self._interrupted()

@@ -12,6 +12,7 @@ __all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
 PANES = ("application", "lengths", "decision")
 RUNS = ("run", "replay")
+MOVING = (*LISTS, "application", "decision")
 
 
 class Action(Struct, frozen=True):
@@ -37,12 +38,12 @@ def _a(keys: str, glyph: str, label: str, text: str, screens: tuple[str, ...] | 
 
 
 ACTIONS: tuple[Action, ...] = (
-    _a("up,k", "", "up", "Move the cursor up, or scroll.", (*LISTS, *PANES)),
-    _a("down,j", "", "down", "Move the cursor down, or scroll.", (*LISTS, *PANES)),
-    _a("pageup", "", "page up", "Move or scroll a page up.", (*LISTS, *PANES)),
-    _a("pagedown", "", "page down", "Move or scroll a page down.", (*LISTS, *PANES)),
-    _a("home", "", "first", "Go to the first line.", (*(x for x in LISTS if x != "replay"), *PANES)),
-    _a("end", "", "last", "Go to the last line.", (*(x for x in LISTS if x != "replay"), *PANES)),
+    _a("up,k", "", "up", "Move the cursor up, or scroll.", MOVING),
+    _a("down,j", "", "down", "Move the cursor down, or scroll.", MOVING),
+    _a("pageup", "", "page up", "Move or scroll a page up.", MOVING),
+    _a("pagedown", "", "page down", "Move or scroll a page down.", MOVING),
+    _a("home", "", "first", "Go to the first line.", tuple(x for x in MOVING if x != "replay")),
+    _a("end", "", "last", "Go to the last line.", tuple(x for x in MOVING if x != "replay")),
     # Library
     _a("enter", "⏎", "open", "Open the selected application, run or recording.", "library", when="selected"),
     _a("slash", "/", "filter", "Show only what contains the text you type.", "library"),
@@ -136,7 +137,7 @@ ACTIONS: tuple[Action, ...] = (
         RUNS,
         when="decided",
     ),
-    _a("g", "g", "chart", "Plan and actual for each GPU, or the tables again.", RUNS),
+    _a("g", "g", "chart", "Plan and actual for each GPU, or the tables again.", RUNS, when="compact"),
     _a("l", "l", "log", "What happened, line by line, or the decisions again.", RUNS),
     # Decision
     _a("right,n", "←→", "next", "The next decision.", "decision"),

@@ -18,6 +18,7 @@ from samullm_tui.console.screens.replay import ReplayScreen
 from samullm_tui.console.screens.run import RunScreen
 from samullm_tui.console.sources import Settings, Sources
 from samullm_tui.console.themes import Theme, load_themes
+from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.locations import THEMES, user_themes
 
@@ -54,13 +55,13 @@ class SamullmApp(App[int], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
 
     def __init__(self, sources: Sources, start: Start | None = None, theme: str = "") -> None:
-        super().__init__()
+        # Our styles are exact xterm-256 numbers: Textual must pass them on as they are.
+        super().__init__(ansi_color=True)
         self.sources = sources
         self.start = start or Start()
         self.cache: dict[str, object] = {}
         self._themes, self._theme_problems = load_themes((THEMES, user_themes()))
         self._look = self._themes.get(theme) or self._first_theme()
-        # Our styles are exact xterm-256 numbers: Textual must pass them on as they are.
         self.theme = "ansi-dark"
 
     # Themes
@@ -153,7 +154,7 @@ class SamullmApp(App[int], inherit_bindings=False):
         try:
             await asyncio.to_thread(self.sources.resume, run)
         except SamullmError as error:
-            screen.say(f"not resumed: {error.problems[0]}", "bad")
+            screen.say(f"not resumed: {brief(error.problems[0])}", "bad")
             return
         screen.say(f"{run} goes on", "good")
 

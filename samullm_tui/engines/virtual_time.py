@@ -42,8 +42,6 @@ class ScaledLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, speed: float) -> None:
-        if not speed > 0:
-            raise ValueError(f"a speed is above 0, not {speed}")
         self.speed = speed
         self._began_wall_s = monotonic()
         self._now_s = 0.0
@@ -52,6 +50,11 @@ class ScaledLoop(asyncio.SelectorEventLoop):
         selector.wait = self._wait
         super().__init__(selector)
         self._selector_of_wall = selector
+        if not speed > 0:
+            self.close()
+            raise ValueError(f"a speed is above 0, not {speed}")
+        if speed == math.inf:
+            self._go_to(0.0)
 
     def time(self) -> float:
         return self._now_s if self.speed == math.inf else (monotonic() - self._began_wall_s) * self.speed
@@ -64,13 +67,13 @@ class ScaledLoop(asyncio.SelectorEventLoop):
         if self.speed != math.inf:
             return select(timeout / self.speed)
         ready = select(None if self._holds else 0)
-        if not ready:
-            self._jump()
+        if not ready and not self._holds:
+            timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # not in typeshed
+            self._go_to(timers[0].when())
         return ready
 
-    def _jump(self) -> None:
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # typeshed leaves it out
-        self._now_s = timers[0].when()
+    def _go_to(self, now_s: float) -> None:
+        self._now_s = now_s
         # asyncio runs the timers before now + resolution: with this one those up to now exactly, whatever its size.
         self._clock_resolution = math.ulp(self._now_s)
 

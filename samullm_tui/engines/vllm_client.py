@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from samullm_tui.domain.errors import EngineError, EngineStartError, Problem
+from samullm_tui.domain.errors import EngineError, Problem
 from samullm_tui.domain.sanitise import sanitise_line
 from samullm_tui.engines.protocol import Completion, EngineStats, GenerateRequest, RequestRefusedError
+from samullm_tui.engines.vllm_metrics import kv_blocks_of, stats_of
 
-__all__ = ["VllmClient"]
+__all__ = ["VllmClient", "message_of"]
 
 QUICK = aiohttp.ClientTimeout(total=10)
 PATIENT = aiohttp.ClientTimeout(total=None, sock_connect=10)
 """A completion takes as long as it takes: a large batch queues for hours. The server's death ends the connection."""
 FINISHED = frozenset({"stop", "length"})
-REFUSALS = frozenset({400, 404, 413, 422})
-METRIC = re.compile(r"^(vllm:\w+)(\{[^}]*\})? ([^ ]+)$", re.MULTILINE)
-BLOCKS = re.compile(r'num_gpu_blocks="(\d+)"')
-CAUSE_LIMIT = 200
+REFUSALS = frozenset({400, 413, 422})
+MESSAGE_LIMIT = 300
+ECHO = 16
+"""As many characters of a prompt in a row, and a message counts as quoting it."""
 
 
 class VllmClient:
@@ -31,10 +29,11 @@ class VllmClient:
 
     def __init__(self, url: str, cookie: str, api_key: str) -> None:
         self._cookie = cookie
+        self._context = 1
         # No limit of connections: how many requests are in flight is the dispatcher's business.
         self._session = aiohttp.ClientSession(
             url,
-            headers={"Authorization": f"Bearer {api_key}"},
+            headers={"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"},
             connector=aiohttp.TCPConnector(limit=0),
             timeout=QUICK,
         )
@@ -42,118 +41,102 @@ class VllmClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def is_healthy(self) -> bool:
-        """Whether the server answers. It says so of a stuck engine too."""
+    async def is_ours(self) -> bool:
+        """Whether a healthy server answers that takes our key and serves under our name."""
         try:
-            async with self._session.get("/health") as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            await self._get("/health")
+            models = msgspec.json.decode(await self._get("/v1/models"))["data"]
+            (ours,) = [model for model in models if model["id"] == self._cookie]
+            self._context = ours["max_model_len"]
+        except (EngineError, msgspec.DecodeError, KeyError, TypeError, ValueError):
             return False
-
-    async def check_identity(self) -> None:
-        """Raises EngineStartError when the server on the port is not the one that was started."""
-        found = await self._get_json("/v1/models")
-        names = {model.get("id") for model in found.get("data", []) if isinstance(model, dict)}
-        if self._cookie not in names:
-            raise EngineStartError(Problem(self._cookie, "", "another server answers on its port"))
+        return True
 
     async def complete(self, request: GenerateRequest) -> Completion:
         """Raises EngineError: this attempt failed; RequestRefusedError: every attempt would.
 
         A prompt that fits, but not with `max_tokens`, is cut short by the server with finish_reason "length".
         """
-        path, body = self._request(request)
+        path, body = _as_http(request, self._cookie, self._context)
         try:
-            async with self._session.post(path, json=body, timeout=PATIENT) as response:
+            async with self._session.post(path, data=msgspec.json.encode(body), timeout=PATIENT) as response:
                 content = await response.read()
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._failed(f"the connection broke ({type(error).__name__})") from error
         if response.status in REFUSALS:
-            raise RequestRefusedError(Problem("", "", _message(content, request.prompt)))
+            raise RequestRefusedError(Problem("", "", message_of(content, request.prompt)))
         if response.status != 200:
-            raise self._failed(f"status {response.status}: {_message(content, request.prompt)}")
+            raise self._failed(f"status {response.status}: {message_of(content, request.prompt)}")
         return self._completion(content)
-
-    def _request(self, request: GenerateRequest) -> tuple[str, dict[str, object]]:
-        common = {"model": self._cookie, "return_token_ids": True, **request.sampling}
-        if request.chat:
-            return "/v1/chat/completions", {
-                **common,
-                "messages": [{"role": "user", "content": request.prompt}],
-            }
-        return "/v1/completions", {**common, "prompt": request.prompt}
 
     def _completion(self, content: bytes) -> Completion:
         try:
-            answer = msgspec.json.decode(content)
+            answer: dict[str, Any] = msgspec.json.decode(content)
             choice, usage = answer["choices"][0], answer["usage"]
-            text = choice["text"] if "text" in choice else choice["message"]["content"]
             token_ids = choice.get("token_ids")
-            finish_reason = choice["finish_reason"]
             completion = Completion(
-                text=text or "",
+                text=(choice["text"] if "text" in choice else choice["message"]["content"]) or "",
                 token_ids=None if token_ids is None else tuple(token_ids),
-                finish_reason=finish_reason,
+                finish_reason=choice["finish_reason"] or "",
                 prompt_tokens=usage["prompt_tokens"],
-                output_tokens=usage.get("completion_tokens", 0),
+                output_tokens=usage.get("completion_tokens") or 0,
             )
         except (msgspec.DecodeError, KeyError, IndexError, TypeError) as error:
             raise self._failed("its answer cannot be read") from error
-        if finish_reason not in FINISHED:
+        if completion.finish_reason not in FINISHED:
             # A server that is told to end answers 200 with what it has so far: an attempt, not a result.
-            raise self._failed(f"the answer is not whole (finish_reason {finish_reason!r})")
+            raise self._failed(f"the answer is not whole (finish_reason {completion.finish_reason!r})")
         return completion
 
     async def stats(self) -> EngineStats:
-        totals = _metrics(await self._get_text("/metrics"))
-        return EngineStats(
-            running=int(totals.get("vllm:num_requests_running", 0)),
-            waiting=int(totals.get("vllm:num_requests_waiting", 0)),
-            kv_usage=totals.get("vllm:kv_cache_usage_perc"),
-            preemptions_total=int(totals.get("vllm:num_preemptions_total", 0)),
-            output_tokens_total=int(totals.get("vllm:generation_tokens_total", 0)),
-        )
+        return stats_of((await self._get("/metrics")).decode())
 
     async def kv_blocks(self) -> int | None:
-        """KV blocks as the engine reports them; None when it does not."""
-        found = BLOCKS.search(await self._get_text("/metrics"))
-        return int(found[1]) if found else None
+        return kv_blocks_of((await self._get("/metrics")).decode())
 
-    async def _get_text(self, path: str) -> str:
+    async def _get(self, path: str) -> bytes:
         try:
             async with self._session.get(path) as response:
                 response.raise_for_status()
-                return await response.text()
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._failed(f"{path} is not answered ({type(error).__name__})") from error
 
-    async def _get_json(self, path: str) -> Mapping[str, Any]:
-        try:
-            found = msgspec.json.decode(await self._get_text(path))
-        except msgspec.DecodeError:
-            found = None
-        return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
-
     def _failed(self, what: str) -> EngineError:
-        return EngineError(Problem(self._cookie, "", what))
+        return EngineError(Problem(self._cookie, "", sanitise_line(what, MESSAGE_LIMIT)))
 
 
-def _message(content: bytes, prompt: str) -> str:
-    """What the server says is wrong, without the prompt."""
+def _as_http(request: GenerateRequest, model: str, context: int) -> tuple[str, dict[str, object]]:
+    """Path and body. An answer may fill the context unless `max_tokens` is less.
+
+    vLLM would cut at 16 tokens without `max_tokens`, and refuse more than the context.
+    """
+    wanted = request.sampling.get("max_tokens")
+    most = context if wanted is None else min(wanted, context) if isinstance(wanted, int) else wanted
+    fixed = {"model": model, "stream": False, "return_token_ids": True, "max_tokens": most}
+    if request.chat:
+        messages = [{"role": "user", "content": request.prompt}]
+        return "/v1/chat/completions", {**request.sampling, **fixed, "messages": messages}
+    return "/v1/completions", {**request.sampling, **fixed, "prompt": request.prompt}
+
+
+def message_of(content: bytes, prompt: str) -> str:
+    """What the server says is wrong: one sanitised line that holds no part of the prompt."""
     try:
         found = msgspec.json.decode(content)
         error = found.get("error", found)
-        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-    except (msgspec.DecodeError, AttributeError):
+        text = str(error["message"] if isinstance(error, dict) else error)
+    except (msgspec.DecodeError, AttributeError, KeyError):
         text = content.decode(errors="replace")
-    if prompt and prompt in text:
-        text = text.replace(prompt, "…")
-    return sanitise_line(text, CAUSE_LIMIT)
+    # Validation errors quote what they were given, at their end.
+    for quote in ("'input':", "input_value=", "input="):
+        text = text.partition(quote)[0]
+    return sanitise_line(_without(text[:4000], prompt).strip(), MESSAGE_LIMIT)
 
 
-def _metrics(text: str) -> dict[str, float]:
-    """Sums over the labels of each metric."""
-    totals: dict[str, float] = {}
-    for name, _, value in METRIC.findall(text):
-        totals[name] = totals.get(name, 0.0) + float(value)
-    return totals
+def _without(text: str, prompt: str) -> str:
+    """`text` up to where it begins to quote the prompt."""
+    width = min(ECHO, len(prompt))
+    quoted = (at for at in range(len(text) - width + 1) if text[at : at + width] in prompt)
+    at = next(quoted, None) if width else None
+    return text if at is None else text[:at] + "…"

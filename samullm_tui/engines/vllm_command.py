@@ -26,7 +26,10 @@ OWNED_ARGUMENTS = frozenset(
 """Engine arguments that an application does not set by `engine`: they come from its other fields, or from here."""
 
 # These name code to import or to read from a file. An application is data.
-NAMES_CODE = ("_cls", "_plugin", "_class", "middleware", "_class_name")
+NAMES_CODE = (
+    *("_cls", "_class", "_plugin", "middleware", "logits_processors"),
+    *("distributed_executor_backend", "kv_transfer_config", "ec_transfer_config"),
+)
 
 
 class Command(Struct, frozen=True):

@@ -37,7 +37,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("application", type=Path)
     parser.add_argument("--cluster", default="a100-80g:8")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=20)
+    parser.add_argument("--samples", type=int)
     parser.add_argument("--quantile", type=float, default=0.5)
     parser.add_argument("--allow-outside", action="store_true")
     return parser.parse_args(argv)

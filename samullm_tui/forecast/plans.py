@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from samullm_tui.domain.cluster import Cluster
-from samullm_tui.domain.plan import Forecast
+from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.lengths.draw import draw
@@ -20,24 +20,26 @@ from samullm_tui.planner.rank import median_bound, rank
 from samullm_tui.planner.search import search
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["PLANNERS", "draws_of", "make_forecast"]
+__all__ = ["draws_of", "make_forecast"]
 
-PLANNERS = (search, greedy, min_heuristic, max_heuristic)
-SAMPLES = 20
+SAMPLES, LARGE_SAMPLES = 20, 8
+JUDGES = 4
+LARGE_REQUESTS = 20_000
+"""From so many requests on, fewer draws say as much: the makespan hardly differs between them."""
 
 
 def make_forecast(
-    workload: Workload, cluster: Cluster, *, seed: int, samples: int = SAMPLES, quantile: float = 0.5
+    workload: Workload, cluster: Cluster, *, seed: int, samples: int | None = None, quantile: float = 0.5
 ) -> Forecast:
     """Candidates of all planners, best first by the `quantile` of their makespan over `samples` draws.
 
-    The same seed gives the same forecast, `planning_s` aside. Raises ApplicationError and PlacementError.
+    Without `samples` their number follows from the number of requests. The same seed gives the same forecast, `planning_s` aside. Raises ApplicationError and PlacementError.
     """
     started = time.perf_counter()
     inputs = build_problem(workload, cluster)
+    samples = samples or (SAMPLES if len(workload.table) < LARGE_REQUESTS else LARGE_SAMPLES)
     planning, *ranking = draws_of(inputs, seed, 1 + samples)
-    task = Task(inputs.problem, planning)
-    plans = [planner(inputs.problem, planning, task) for planner in PLANNERS]
+    plans = _plans(inputs, planning, seed)
     bound_s = median_bound(inputs.problem, ranking)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         candidates = rank(inputs.problem, plans, ranking, quantile, bound_s, pool.map)
@@ -57,7 +59,15 @@ def make_forecast(
     )
 
 
-def draws_of(inputs: ForecastInputs, seed: int, count: int) -> list[IntArray]:
+def _plans(inputs: ForecastInputs, planning: IntArray, seed: int) -> list[Plan]:
+    """One plan of each planner. The search judges on further draws where the application is small."""
+    problem, task = inputs.problem, Task(inputs.problem, planning)
+    others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
+    found = search(problem, planning, np.random.default_rng(seed), task, others=others)
+    return [found, *(planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic))]
+
+
+def draws_of(inputs: ForecastInputs, seed: int | tuple[int, ...], count: int) -> list[IntArray]:
     """`count` draws of all output lengths. The first `k` of them are the same for every count from k up.
 
     Plans are made with the first and compared on the others, so that none is judged by what it was made from.

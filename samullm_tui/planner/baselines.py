@@ -41,7 +41,7 @@ def _one_at_a_time(outlook: Outlook) -> Choice:
     widest: dict[int, Size] = {}
     for size in sizes_of(outlook.task.problem.llms[llm], outlook.task.problem):
         widest[size.tp] = size
-    best = min(widest.values(), key=lambda size: (outlook.estimate(((llm, size),)).end_s, size.tp))
+    best = min(widest.values(), key=lambda size: (outlook.from_start(llm, size).end_s, size.tp))
     return {llm: best}, f"{names} alone on all GPUs, in its fastest shape."
 
 

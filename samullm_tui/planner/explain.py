@@ -16,7 +16,8 @@ __all__ = ["compare", "explain"]
 
 AS_GOOD = 0.05
 """A simpler plan within this share of the best one is worth a word."""
-SIMPLEST_FIRST = ("max-heuristic", "min-heuristic", "greedy")
+BASELINES = ("max-heuristic", "min-heuristic")
+SIMPLEST_FIRST = (*BASELINES, "greedy")
 MOST_STAGES = 12
 
 
@@ -96,16 +97,12 @@ def _beside(view: _View, stage: Stage, placement: Placement, times: tuple[float,
     llm = problem.index(placement.llm)
     members = {problem.index(p.llm) for p in stage.placements}
     finish_s = np.nan_to_num(trace.finish_s)
-    sources = [
-        source
-        for source in sorted(graph.sources[llm] & members)
-        if finish_s[problem.table.llm == source].max() > times[0]
-    ]
-    if not sources:
+    ends_s = {s: float(finish_s[problem.table.llm == s].max()) for s in sorted(graph.sources[llm] & members)}
+    ending = {source: end_s for source, end_s in ends_s.items() if times[0] < end_s <= times[1]}
+    if not ending:
         return ""
-    last_s = min(times[1], max(float(finish_s[problem.table.llm == source].max()) for source in sources))
-    share = float((finish_s[problem.table.llm == llm] <= last_s).mean())
-    names = joined([problem.llms[source].name for source in sources])
+    share = float((finish_s[problem.table.llm == llm] <= max(ending.values())).mean())
+    names = joined([problem.llms[source].name for source in ending])
     return f"{placement.llm} beside {names}: {percent(share)} of its requests are done when {names} ends."
 
 
@@ -136,11 +133,13 @@ def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
     if this.plan != best.plan and rank > 1:
         return (_against_best(best, this, value),)
     said = [
-        f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.005))}: "
+        f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.01))}: "
         f"{_simpler(other)} is as good as this plan."
         for other in candidates[1:]
         if _is_simpler(other, this) and _value(other) <= (1 + AS_GOOD) * value
     ]
+    if this.plan.planner in BASELINES:
+        said = ["No planner found anything better than this simple plan."]
     bound = (
         f"No plan can be more than {percent(this.gap / (1 + this.gap))} faster than this one."
         if this.gap >= 0
@@ -155,7 +154,8 @@ def _against_best(best: Candidate, this: Candidate, value: float) -> str:
         return f"As fast as {best.plan.planner}, which loads less."
     more = f"{duration(slower)} ({percent(slower / _value(best))}) slower than {best.plan.planner}"
     loads = this.loads - best.loads
-    return f"{more}, with {abs(loads)} {'more' if loads > 0 else 'fewer'} loads." if loads else f"{more}."
+    word = f"{'more' if loads > 0 else 'fewer'} load{'s' if abs(loads) > 1 else ''}"
+    return f"{more}, with {abs(loads)} {word}." if loads else f"{more}."
 
 
 def _simpler(other: Candidate) -> str:

@@ -121,7 +121,7 @@ def _why(outlook: Outlook, wanted: Mapping[int, Size], running: Mapping[int, Siz
     new = [llm for llm, size in wanted.items() if size != running.get(llm)]
     rates = {llm: outlook.alone(llm, wanted[llm]).rate / wanted[llm].gpus / 1e12 for llm in new}
     brings = [f"{outlook.name(llm)} {rates[llm]:.3g}" for llm in sorted(new, key=lambda llm: -rates[llm])]
-    said = [f"useful TFLOP/s per GPU, loading included: {', '.join(brings)}"] if brings else []
+    said = [f"Chosen for useful TFLOP/s per GPU, loading included: {', '.join(brings)}"] if brings else []
     waiting = [llm for llm in sorted(outlook.left) if llm not in wanted]
     graph = outlook.task.graph
     for llm in waiting:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from samullm_tui.simulate.engine import simulate_requests
 
 __all__ = ["Estimate", "Outlook", "Task"]
 
+P = ParamSpec("P")
 Floats = npt.NDArray[np.float64]
 MANY = 3000
-"""From so many requests on, one replica's share stands for all: the longest request matters less there."""
+"""An LLM with more requests is judged by one replica's share: the longest request matters less there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,27 +146,42 @@ class Outlook:
 
     def alone(self, llm: int, size: Size) -> Estimate:
         """One LLM by itself, as if what its unfinished sources give were there already."""
-        unit = self.task.graph.unit_of(llm)
-        if len(unit) == 1 and not self.task.graph.sources[llm] & self.left:
-            return self.estimate(((llm, size),))
-        key = ("share", llm, size, *self._state(llm, size))
+        if self._waits(llm):
+            return self._remembered(("share", llm, size, self._state(llm, size)), self._of_share, llm, size)
+        return self.estimate(((llm, size),))
+
+    def from_start(self, llm: int, size: Size) -> Estimate:
+        """As `alone`, but with every replica simulated where requests are few: there the longest one decides."""
+        many = self.progress.left(self.task.problem)[llm] > MANY
+        return self.alone(llm, size) if many else self.exact(llm, size)
+
+    def exact(self, llm: int, size: Size) -> Estimate:
+        """As `alone`, but with every replica simulated; those that run already go on while others load."""
+        if self._waits(llm):
+            return self.alone(llm, size)
+        part = ((llm, size),)
+        return self._remembered(("stage", part, (self._state(llm, size),)), self._of_stage, part)
+
+    def _waits(self, llm: int) -> bool:
+        return len(self.task.graph.unit_of(llm)) > 1 or bool(self.task.graph.sources[llm] & self.left)
+
+    def _remembered(
+        self, key: tuple[object, ...], make: Callable[P, Estimate], *args: P.args, **kwargs: P.kwargs
+    ) -> Estimate:
         if key not in self.task.estimates:
-            self.task.estimates[key] = self._of_share(llm, size)
+            self.task.estimates[key] = make(*args, **kwargs)
         return self.task.estimates[key]
 
     def estimate(self, part: Part) -> Estimate:
         """Simulated once for each part, what is left of it, and which of its replicas run already."""
         if part not in self._seen:
-            key = (part, *(self._state(llm, size) for llm, size in part))
-            if key not in self.task.estimates:
-                (llm, size), *others = part
-                free = not others and llm not in self.task.own_parents and self._many(llm)
-                self.task.estimates[key] = self._of_share(llm, size) if free else self._of_stage(part)
-            self._seen[part] = self.task.estimates[key]
+            state = tuple(self._state(llm, size) for llm, size in part)
+            (llm, size), *others = part
+            if others or llm in self.task.own_parents:
+                self._seen[part] = self._remembered(("stage", part, *state), self._of_stage, part)
+            else:
+                self._seen[part] = self._remembered(("share", llm, size, *state), self._of_share, llm, size)
         return self._seen[part]
-
-    def _many(self, llm: int) -> bool:
-        return int(self.progress.left(self.task.problem)[llm]) > MANY
 
     def _state(self, llm: int, size: Size) -> tuple[object, ...]:
         mine = self.task.problem.table.llm == llm

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.outlook import Outlook
-from samullm_tui.planner.packing import Options, anneal
+from samullm_tui.planner.packing import Bools, Options, anneal, list_schedule
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
 
 __all__ = ["Schedule", "Table", "moved", "promising"]
@@ -68,32 +69,39 @@ class Table:
             feeds[[k for k, other in enumerate(self.units) if sources & set(other)], u] = True
             for k, choice in enumerate(choices):
                 tp[u, k, : len(unit)], dp[u, k, : len(unit)] = zip(*choice.values(), strict=True)
-                seconds[u, k] = max(outlook.alone(llm, size).end_s for llm, size in choice.items())
+                seconds[u, k] = max(outlook.from_start(llm, size).end_s for llm, size in choice.items())
         most_options = np.array([len(choices) for choices in self.choices], dtype=np.int64)
         islands = np.array([len(island) for island in outlook.task.problem.islands], dtype=np.int64)
         return Options(tp, dp, seconds, most_options, feeds, islands)
 
 
 def promising(table: Table, rng: np.random.Generator, most: int) -> list[Schedule]:
-    """Up to `most` different schedules, best by the table first."""
+    """Different schedules: up to `most` from annealing, best by the table first; then two simple ones."""
     found: dict[tuple[object, ...], tuple[float, Schedule]] = {}
-    options, units = table.options, len(table.units)
     for start in range(STARTS):
-        choice = np.minimum(start, options.most - 1) if start < 4 else rng.integers(0, options.most)
-        gpus = (options.tp * options.dp).sum(axis=2)[np.arange(units), choice]
-        order = np.argsort(-options.seconds[np.arange(units), choice] * gpus, kind="stable")
-        beside = np.full(units, start % 2 == 0)
-        value = float(anneal(options, order, choice, beside, rng.random((STEPS_PER_UNIT * units, 4))))
-        schedule = _schedule(table, order.tolist(), choice.tolist(), beside.tolist())
-        found[schedule.key] = (value, schedule)
-    ranked = sorted(found.values(), key=lambda one: one[0])
-    return [schedule for _, schedule in ranked[:most]]
+        order, choice, beside = _start(table, start, rng)
+        draws = rng.random((STEPS_PER_UNIT * len(order), 4))
+        anneal(table.options, order, choice, beside, draws)
+        makespan_s = float(list_schedule(table.options, order, choice, beside).max())
+        schedule = _schedule(table, order, choice, beside)
+        found[schedule.key] = (makespan_s, schedule)
+    ranked = [schedule for _, schedule in sorted(found.values(), key=lambda one: one[0])]
+    return [*ranked[:most], *(_schedule(table, *_start(table, start, rng)) for start in (0, 1))]
 
 
-def _schedule(table: Table, order: list[int], choice: list[int], beside: list[bool]) -> Schedule:
-    sizes = {llm: s for u, k in enumerate(choice) for llm, s in table.choices[u][k].items()}
+def _start(table: Table, start: int, rng: np.random.Generator) -> tuple[IntArray, IntArray, Bools]:
+    """Longest work first; in the first starts all of the smallest sizes, in later ones of any."""
+    options, units = table.options, np.arange(len(table.units))
+    choice = np.minimum(start, options.most - 1) if start < 4 else rng.integers(0, options.most)
+    gpus = (options.tp * options.dp).sum(axis=2)[units, choice]
+    order = np.argsort(-options.seconds[units, choice] * gpus, kind="stable")
+    return order, choice, np.full(len(units), start % 2 == 0)
+
+
+def _schedule(table: Table, order: IntArray, choice: IntArray, beside: Bools) -> Schedule:
+    sizes = {llm: s for u, k in enumerate(choice.tolist()) for llm, s in table.choices[u][k].items()}
     chosen = frozenset(unit for u, unit in enumerate(table.units) if beside[u])
-    return Schedule(tuple(table.units[u] for u in order), sizes, chosen & table.consumers)
+    return Schedule(tuple(table.units[u] for u in order.tolist()), sizes, chosen & table.consumers)
 
 
 def moved(table: Table, schedule: Schedule, rng: np.random.Generator) -> Schedule:

@@ -7,7 +7,7 @@ keeps its engines until it has finished; when nothing waits for GPUs any more, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,50 +18,55 @@ from samullm_tui.planner.schedule import Schedule, Table, moved, promising
 from samullm_tui.planner.shapes import Size, stays
 from samullm_tui.planner.stages import Choice, plan_and_end
 from samullm_tui.planner.words import joined
-from samullm_tui.simulate.application import Problem, Progress
+from samullm_tui.simulate.application import Problem, Progress, simulate_plan
 
 __all__ = ["search"]
 
-FINALISTS = 4
+FINALISTS = 3
 MOVES = 120
-REQUESTS = 400_000
-"""The second phase tries at most so many moves, and simulates at most so many requests in all."""
+REQUESTS = 150_000
+"""The second phase tries at most so many moves, and simulates at most so many requests for them."""
 GROWTH = 0.95
 """Free GPUs go to a running LLM when it then ends within this share of its remaining time, the load included."""
 
 Planned = tuple[Plan, float]
+"""A plan and what it is judged by: the mean of its makespans in seconds."""
 
 
 def search(
     problem: Problem,
     output_tokens: IntArray,
+    rng: np.random.Generator,
     task: Task | None = None,
     *,
-    seed: int = 0,
+    others: Sequence[IntArray] = (),
     requests: int = REQUESTS,
 ) -> Plan:
-    """The best plan found for these output lengths; the same for the same seed. Raises PlacementError.
+    """The best plan found; the same for the same `rng`. Raises PlacementError.
 
+    Plans are made for `output_tokens` and judged on these and `others`: draws of a small application differ.
     `task` is one made for the same problem and lengths, so that planners share what they simulate. `requests` bounds
     the effort: how many requests may be simulated to improve the best plan.
     """
-    task, rng = task or Task(problem, output_tokens), np.random.default_rng(seed)
+    task = task or Task(problem, output_tokens)
     table = Table(Outlook(task, Progress.fresh(problem), frozenset()))
-    starts = [(schedule, _simulated(task, schedule)) for schedule in promising(table, rng, FINALISTS)]
+    starts = [(s, _planned(task, others, s)) for s in promising(table, rng, FINALISTS)]
     schedule, best = min(starts, key=lambda one: one[1][1])
     tried = {one.key for one, _ in starts}
-    for _ in range(min(MOVES, requests // max(1, len(problem.table)))):
+    for _ in range(min(MOVES, requests // max(1, len(problem.table) * (1 + len(others))))):
         other = moved(table, schedule, rng)
         if other.key not in tried:
             tried.add(other.key)
-            planned = _simulated(task, other)
+            planned = _planned(task, others, other)
             if planned[1] < best[1]:
                 schedule, best = other, planned
-    return min(best, _simulated(task, schedule, grow=False), key=lambda planned: planned[1])[0]
+    return min(best, _planned(task, others, schedule, grow=False), key=lambda planned: planned[1])[0]
 
 
-def _simulated(task: Task, schedule: Schedule, *, grow: bool = True) -> Planned:
-    return plan_and_end(task, "search", _follow(schedule, grow=grow))
+def _planned(task: Task, others: Sequence[IntArray], schedule: Schedule, *, grow: bool = True) -> Planned:
+    plan, makespan_s = plan_and_end(task, "search", _follow(schedule, grow=grow))
+    makespans = [makespan_s, *(simulate_plan(task.problem, plan, draw).makespan_s for draw in others)]
+    return plan, sum(makespans) / len(makespans)
 
 
 def _follow(schedule: Schedule, *, grow: bool) -> Callable[[Outlook], Choice]:
@@ -91,14 +96,15 @@ def _fits(outlook: Outlook, wanted: Mapping[int, Size]) -> bool:
 
 
 def _grown(outlook: Outlook, wanted: dict[int, Size]) -> dict[int, Size]:
-    """Free GPUs to the LLM that ends last, then to the next, where it ends sooner with them."""
-    for llm in sorted(wanted, key=lambda llm: -outlook.alone(llm, wanted[llm]).end_s):
-        now_s = outlook.alone(llm, wanted[llm]).end_s
+    """Free GPUs, all or half of them, to the LLM that ends last, then to the next, where it ends sooner with them."""
+    gpus = outlook.task.problem.gpus
+    for llm in sorted(wanted, key=lambda llm: -outlook.exact(llm, wanted[llm]).end_s):
         tp, dp = wanted[llm]
-        larger = (Size(tp, more) for more in range(dp + 1, outlook.task.problem.gpus // tp + 1))
+        room = (gpus - sum(size.gpus for size in wanted.values())) // tp
+        larger = [Size(tp, dp + more) for more in sorted({room, (room + 1) // 2}) if more > 0]
         fitting = [size for size in larger if _fits(outlook, wanted | {llm: size})]
-        best = min(fitting, key=lambda size: outlook.alone(llm, size).end_s, default=None)
-        if best is not None and outlook.alone(llm, best).end_s < GROWTH * now_s:
+        best = min(fitting, key=lambda size: outlook.exact(llm, size).end_s, default=wanted[llm])
+        if outlook.exact(llm, best).end_s < GROWTH * outlook.exact(llm, wanted[llm]).end_s:
             wanted = wanted | {llm: best}
     return wanted
 
@@ -111,5 +117,5 @@ def _why(outlook: Outlook, fresh: list[int], grown: list[int]) -> str:
         )
     if grown:
         names = joined([outlook.name(llm) for llm in grown])
-        said.append(f"nothing waits for GPUs, so {names} takes the free ones and ends sooner")
-    return f"{'; '.join(said)}." if said else ""
+        said.append(f"Nothing waits for GPUs, so {names} takes the free ones and ends sooner")
+    return f"{'. '.join(said)}." if said else ""

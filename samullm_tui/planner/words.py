@@ -10,10 +10,10 @@ __all__ = ["duration", "gpu_list", "joined", "percent", "sized"]
 
 
 def duration(seconds: float) -> str:
-    """`48 s`, `6m 52s` or `1h 04m`."""
+    """`0 s`, `1.5 s`, `48 s`, `6m 52s` or `1h 04m`."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{whole} s"
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02d}s"
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"

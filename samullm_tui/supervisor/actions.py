@@ -9,6 +9,7 @@ from samullm_tui.domain.plan import Replica
 
 __all__ = [
     "Action",
+    "Deal",
     "End",
     "EnterStage",
     "GiveUp",
@@ -71,6 +72,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Deal:
+    """A ready request is kept for a replica that still loads."""
+
+    request: int
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Nothing is left to do, and no engine is left."""
 
@@ -78,5 +87,5 @@ class End:
     cause: str
 
 
-Step = EnterStage | Note | StartEngine | StopEngine | GiveUp | MoveBack | Send
+Step = EnterStage | Note | StartEngine | StopEngine | GiveUp | MoveBack | Deal | Send
 Action = Step | End

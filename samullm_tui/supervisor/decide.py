@@ -11,7 +11,6 @@ that can do something take the GPUs of those that cannot.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from samullm_tui.domain.plan import Replica
@@ -48,7 +47,7 @@ def _wind_down(state: RunningState, now_s: float) -> Iterator[Action]:
         state.wish, "all requests ended"
     )
     for engine in state.holding():
-        lane = state.ledger.lanes.get(engine.replica.name)
+        lane = state.ledger.lanes.of.get(engine.replica.name)
         if engine.status != "stopping" and not (state.wish == "drain" and lane and lane.sent):
             yield StopEngine(engine.replica, reason)
     if state.holding():
@@ -71,7 +70,7 @@ def _is_over(state: RunningState, index: int) -> bool:
 
 def _is_stuck(state: RunningState) -> bool:
     """No engine of the stage has anything to do, or will have without a change."""
-    engines = [engine for engine in state.engines.values() if engine.status != "gave up"]
+    engines = state.holding()
     if state.ledger.in_flight or any(engine.status != "serving" for engine in engines):
         return False
     served = {engine.replica.llm for engine in engines}
@@ -100,7 +99,7 @@ def _stop_idle(state: RunningState, now_s: float) -> Iterator[Action]:
     for engine in idle:
         yield StopEngine(engine.replica, f"{engine.replica.llm} is finished")
     if not idle and _is_stuck(state):
-        needed = next(r for r in _wanted(state) if state.ledger.has_ready(r.llm))
+        needed = next(r for r in _absent(state) if state.ledger.has_ready(r.llm))
         for engine in running:
             if not set(needed.gpus).isdisjoint(engine.replica.gpus):
                 yield StopEngine(engine.replica, f"{needed.llm} can go on and needs its GPUs")
@@ -122,21 +121,25 @@ def _wanted(state: RunningState) -> list[Replica]:
 
 
 def _startable(state: RunningState) -> list[Replica]:
-    """Replicas of the stage that are not there, or failed and may start again, and whose GPUs are free for them.
+    """Absent replicas whose GPUs are free for them.
 
     One that can do something but must wait for its GPUs keeps those that come after it off them.
     """
     taken = state.busy_gpus()
     startable = []
-    for replica in _wanted(state):
-        engine = state.engines.get(replica.name)
-        if engine is None or engine.status == "waiting":
-            free = taken.isdisjoint(replica.gpus)
-            if free:
-                startable.append(replica)
-            if free or state.ledger.has_ready(replica.llm):
-                taken |= set(replica.gpus)
+    for replica in _absent(state):
+        free = taken.isdisjoint(replica.gpus)
+        if free:
+            startable.append(replica)
+        if free or state.ledger.has_ready(replica.llm):
+            taken |= set(replica.gpus)
     return startable
+
+
+def _absent(state: RunningState) -> list[Replica]:
+    """The wanted replicas that do not hold their GPUs and were not given up."""
+    engines = {replica: state.engines.get(replica.name) for replica in _wanted(state)}
+    return [replica for replica, engine in engines.items() if engine is None or engine.status == "waiting"]
 
 
 def _start_engines(state: RunningState, now_s: float) -> Iterator[Action]:
@@ -164,8 +167,7 @@ def _requests(state: RunningState, now_s: float) -> Iterator[Action]:
     fresh = next((engine for engine in state.engines.values() if engine.fresh), None)
     if fresh is not None:
         queued = {name: engine.queued for name, engine in state.engines.items()}
-        yield move_to(state.ledger, fresh.replica.name, queued)
+        yield move_to(state.ledger.lanes, fresh.replica.name, queued)
         return
-    loading = Counter(e.replica.llm for e in state.engines.values() if e.status == "loading")
     held = {name for name, engine in state.engines.items() if engine.hold_until_s > now_s}
-    yield from assign(state.ledger, loading, held)
+    yield from assign(state.ledger.lanes, held)

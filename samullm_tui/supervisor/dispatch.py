@@ -1,70 +1,89 @@
-"""Which ready request goes to which replica. Pure: looks at the ledger, changes nothing.
+"""Which ready request goes to which replica. Pure: looks at the lanes, changes nothing.
 
-Among the serving replicas of an LLM that have room, the one with the fewest outstanding tokens takes the next
-request. A chain's steps stay on the replica that has its earlier ones, whose prefix cache holds them. While another
-replica of the LLM still loads, none takes more than its share, or the first one ready would take everything.
+Among the replicas of an LLM that have room, the one with the fewest outstanding tokens takes the next request. The
+steps of a chain stay on the replica that has the earlier ones, whose prefix cache holds them. Replicas that still load
+are dealt requests as well, which are kept for them: or the first one ready would take everything.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 
-from samullm_tui.supervisor.actions import MoveBack, Send
-from samullm_tui.supervisor.ledger import Lane, Ledger
+from samullm_tui.supervisor.actions import Deal, MoveBack, Send
+from samullm_tui.supervisor.lanes import Lane, Lanes
 
 __all__ = ["assign", "move_to"]
 
 
-def assign(ledger: Ledger, loading: Mapping[str, int], held: Set[str]) -> Iterator[Send]:
-    """What to send now. `loading`: for each LLM how many more of its replicas will be ready soon.
+def assign(lanes: Lanes, held: Set[str]) -> Iterator[Send | Deal]:
+    """What to send and to deal now. `held`: replicas that get nothing, because what they were sent last failed."""
+    for llm, queue in lanes.queues.items():
+        ours = {name: lane for name, lane in lanes.of.items() if lane.llm == llm and name not in held}
+        if queue:
+            yield from _from_queue(lanes, ours, queue)
+        elif any(lane.kept for lane in ours.values()):
+            yield from _from_lanes(lanes, ours)
 
-    `held`: replicas that get nothing now, because what they were sent last failed.
+
+def _from_queue(lanes: Lanes, ours: Mapping[str, Lane], queue: deque[int]) -> Iterator[Send | Deal]:
+    """What is kept for serving replicas, then what waits for any."""
+    yield from _kept(ours)
+    room = {name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items()}
+    outstanding = {name: lane.outstanding_tokens for name, lane in ours.items()}
+    for request in islice(queue, sum(max(0, free) for free in room.values())):
+        name = min((n for n in room if room[n] > 0), key=lambda n: (outstanding[n], n))
+        yield Send(request, name) if ours[name].serving else Deal(request, name)
+        room[name] -= 1
+        outstanding[name] += 0 if lanes.home(request) == name else lanes.weight(request)
+
+
+def _from_lanes(lanes: Lanes, ours: Mapping[str, Lane]) -> Iterator[Send]:
+    """What is kept for serving replicas; and a serving one with nothing left takes over from one that still loads,
+    as long as that one has more to do by a request at least.
     """
-    for llm, queue in ledger.queues.items():
-        lanes = {name: lane for name, lane in ledger.lanes.items() if lane.llm == llm}
-        if not lanes or not (queue or any(lane.pinned for lane in lanes.values())):
-            continue
-        share = _share(ledger, lanes, loading.get(llm, 0))
-        room = {
-            n: 0 if n in held else min(lane.capacity, share) - len(lane.sent) for n, lane in lanes.items()
-        }
-        outstanding = {name: lane.outstanding_tokens for name, lane in lanes.items()}
-        for name, lane in lanes.items():
-            for request in islice(lane.pinned, max(0, room[name])):
-                yield Send(request, name)
-                room[name] -= 1
-                outstanding[name] += ledger.tokens_of(request)
-        for request in islice(queue, sum(max(0, free) for free in room.values())):
-            name = min((n for n in room if room[n] > 0), key=lambda n: (outstanding[n], n))
+    yield from _kept(ours)
+    outstanding = {name: lane.outstanding_tokens for name, lane in ours.items()}
+    room = {
+        name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items() if lane.serving
+    }
+    for victim, lane in ours.items():
+        for request in reversed(lane.kept) if not lane.serving else ():
+            free = [name for name in room if room[name] > 0]
+            name = min(free, key=lambda n: (outstanding[n], n), default="")
+            weight = lanes.weight(request)
+            if not name or outstanding[name] + weight > outstanding[victim] - weight:
+                break
             yield Send(request, name)
             room[name] -= 1
-            outstanding[name] += ledger.tokens_of(request)
+            outstanding[name] += weight
+            outstanding[victim] -= weight
 
 
-def _share(ledger: Ledger, lanes: Mapping[str, Lane], loading: int) -> int:
-    """The most requests that one replica may have in flight."""
-    if not loading:
-        return len(ledger.table)
-    return -(-_available(ledger, lanes) // (len(lanes) + loading))
+def _kept(ours: Mapping[str, Lane]) -> Iterator[Send]:
+    for name, lane in ours.items():
+        if lane.serving:
+            for request in islice(lane.kept, max(0, lane.capacity - len(lane.sent))):
+                yield Send(request, name)
 
 
-def _available(ledger: Ledger, lanes: Mapping[str, Lane]) -> int:
-    """Requests of the LLM of `lanes` that are ready or in flight."""
-    llm = next(iter(lanes.values())).llm
-    return len(ledger.queues[llm]) + sum(len(lane.sent) + len(lane.pinned) for lane in lanes.values())
+def _available(lanes: Lanes, llm: str) -> int:
+    """Requests of an LLM that are ready or in flight."""
+    everyone = [lane for lane in lanes.of.values() if lane.llm == llm]
+    return len(lanes.queues[llm]) + sum(len(lane.sent) + len(lane.kept) for lane in everyone)
 
 
-def move_to(ledger: Ledger, replica: str, queued: Mapping[str, int]) -> MoveBack:
+def move_to(lanes: Lanes, replica: str, queued: Mapping[str, int]) -> MoveBack:
     """The requests to take back for a replica that just became ready: only such as wait in an engine's own queue.
 
     `queued`: for each replica how many of its requests have not begun. The latest sent are the ones that wait.
     """
-    llm = ledger.lanes[replica].llm
-    lanes = {name: lane for name, lane in ledger.lanes.items() if lane.llm == llm}
-    fair = -(-_available(ledger, lanes) // len(lanes))
+    llm = lanes.of[replica].llm
+    ours = {name: lane for name, lane in lanes.of.items() if lane.llm == llm}
+    fair = -(-_available(lanes, llm) // len(ours))
     moved: list[int] = []
-    for name, lane in lanes.items():
+    for name, lane in ours.items():
         surplus = min(len(lane.sent) - fair, queued.get(name, 0))
         moved += list(islice(reversed(lane.sent), max(0, surplus)))
     return MoveBack(replica, tuple(moved))

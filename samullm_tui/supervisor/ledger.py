@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from samullm_tui.domain.request import IntArray, RequestTable
+from samullm_tui.supervisor.lanes import Lanes, request_tokens
 
 __all__ = ["Ledger", "Sent"]
 
@@ -18,19 +19,22 @@ WAITING, READY, SENT, DONE, FAILED = range(5)
 
 
 class Sent:
-    """A request in flight: to which replica, as which sending, at what time, and how many tokens it may take."""
+    """A request in flight: to which replica, as which sending, at what time."""
 
-    __slots__ = ("replica", "sent_s", "serial", "tokens")
+    __slots__ = ("replica", "sent_s", "serial")
 
-    def __init__(self, replica: str, serial: int, sent_s: float, tokens: int) -> None:
+    def __init__(self, replica: str, serial: int, sent_s: float) -> None:
         self.replica = replica
         self.serial = serial
         self.sent_s = sent_s
-        self.tokens = tokens
 
 
 class Ledger:
-    """The requests of `table`. `expected` [n]: output tokens to expect, for balancing only."""
+    """The requests of `table`. `expected` [n]: output tokens to expect, for balancing only.
+
+    unfinished  open requests of each LLM
+    lanes       where the ready ones wait, and what each replica has
+    """
 
     def __init__(
         self, table: RequestTable, expected: IntArray, done: Mapping[int, int], failed: Iterable[int]
@@ -41,33 +45,22 @@ class Ledger:
         self.output_tokens: IntArray = np.zeros(len(table), dtype=np.int64)
         self.in_flight: dict[int, Sent] = {}
         self.failures: dict[int, int] = {}
-        self.queues: dict[str, deque[int]] = {llm: deque() for llm in table.llm_names}
-        self.unfinished: dict[str, int] = {}
-        self.lanes: dict[str, Lane] = {}
-        self._expected = expected
         self._serial = 0
-        self._homes: dict[tuple[int, int], str] = {}
         self._children_start, self._children = _children(table)
-        self._group_sizes = (
-            np.bincount(table.group[table.group >= 0]) if len(table) else np.zeros(0, np.int64)
-        )
-        self._restore(done, failed)
-
-    def _restore(self, done: Mapping[int, int], failed: Iterable[int]) -> None:
         for index, tokens in done.items():
             self.status[index] = DONE
             self.output_tokens[index] = tokens
         for index in failed:
             self.status[index] = FAILED
         status = np.frombuffer(bytes(self.status), dtype=np.uint8)
-        pending = np.concatenate([[0], np.cumsum(status[self.table.parents] != DONE)])
-        self._parents_left: IntArray = (
-            pending[self.table.parent_start[1:]] - pending[self.table.parent_start[:-1]]
-        )
-        open_ = status == WAITING
-        counts = np.bincount(self.table.llm[open_], minlength=len(self.table.llm_names))
-        self.unfinished = dict(zip(self.table.llm_names, counts.tolist(), strict=True))
-        for index in np.flatnonzero(open_ & (self._parents_left == 0)).tolist():
+        pending = np.concatenate([[0], np.cumsum(status[table.parents] != DONE)])
+        self._parents_left: IntArray = pending[table.parent_start[1:]] - pending[table.parent_start[:-1]]
+        is_open = status == WAITING
+        counts = np.bincount(table.llm[is_open], minlength=len(table.llm_names))
+        self.unfinished: dict[str, int] = dict(zip(table.llm_names, counts.tolist(), strict=True))
+        self.lanes = Lanes(table, request_tokens(table, expected), is_open, self.llm)
+        ready = np.flatnonzero(is_open & (self._parents_left == 0))
+        for index in self.lanes.by_weight(ready):
             self._make_ready(index)
 
     def orphans(self) -> list[tuple[int, int]]:
@@ -84,7 +77,8 @@ class Ledger:
         return name
 
     def has_ready(self, llm: str) -> bool:
-        return bool(self.queues[llm]) or any(lane.pinned for lane in self.lanes.values() if lane.llm == llm)
+        lanes = self.lanes
+        return bool(lanes.queues[llm]) or any(lane.kept for lane in lanes.of.values() if lane.llm == llm)
 
     def is_open(self, index: int) -> bool:
         return self.status[index] < DONE
@@ -95,34 +89,14 @@ class Ledger:
         fed = self.table.parents[start:end][self.table.fed[start:end] != 0]
         return int(self.table.prompt_tokens[index] + self.output_tokens[fed].sum())
 
-    def tokens_of(self, index: int) -> int:
-        """Prompt and expected output tokens of a ready request."""
-        return self.prompt_tokens(index) + int(self._expected[index])
-
-    def open_lane(self, replica: str, llm: str, capacity: int) -> None:
-        """`replica` serves `llm` from now on, at most `capacity` requests at a time."""
-        self.lanes[replica] = Lane(llm, capacity)
-
-    def close_lane(self, replica: str) -> None:
-        """`replica` serves no more. Nothing may be in flight on it; what was kept for it may go anywhere."""
-        lane = self.lanes.pop(replica)
-        assert not lane.sent, f"{replica} still has requests in flight"
-        self.queues[lane.llm].extendleft(reversed(lane.pinned))
-
     def send(self, index: int, replica: str, now_s: float) -> Sent:
-        """Takes a ready request, which must stand at the head of its queue."""
-        lane = self.lanes[replica]
-        queue = lane.pinned if lane.pinned and lane.pinned[0] == index else self.queues[lane.llm]
-        assert queue[0] == index, "requests leave a queue at its head"
-        queue.popleft()
+        """A ready request goes out to a serving replica."""
+        assert self.status[index] == READY, "only ready requests are sent"
+        self.lanes.send(index, replica)
         self._serial += 1
-        sent = Sent(replica, self._serial, now_s, self.tokens_of(index))
+        sent = Sent(replica, self._serial, now_s)
         self.status[index] = SENT
         self.in_flight[index] = sent
-        lane.sent[index] = None
-        lane.outstanding_tokens += sent.tokens
-        if self._chained(index):
-            self._homes[self._group(index)] = replica
         return sent
 
     def is_current(self, index: int, serial: int) -> bool:
@@ -144,7 +118,7 @@ class Ledger:
         self._land(index)
         self.failures[index] = self.failures.get(index, 0) + failure
         self.status[index] = READY
-        self.queues[self.llm(index)].appendleft(index)
+        self.lanes.wait_again(index)
         return self.failures[index]
 
     def fail(self, index: int) -> list[tuple[int, int]]:
@@ -154,7 +128,8 @@ class Ledger:
         """
         if self.status[index] == SENT:
             self._land(index)
-        self._unqueue(index)
+        elif self.status[index] == READY:
+            self.lanes.remove(index)
         self._end(index, FAILED)
         return self._fail_dependents(index)
 
@@ -183,44 +158,14 @@ class Ledger:
         assert self.is_open(index), "a request ends once"
         self.status[index] = status
         self.unfinished[self.llm(index)] -= 1
+        self.lanes.end(index)
 
     def _land(self, index: int) -> None:
-        sent = self.in_flight.pop(index)
-        lane = self.lanes[sent.replica]
-        del lane.sent[index]
-        lane.outstanding_tokens -= sent.tokens
+        self.lanes.land(index, self.in_flight.pop(index).replica)
 
     def _make_ready(self, index: int) -> None:
         self.status[index] = READY
-        home = self._homes.get(self._group(index)) if self._chained(index) else None
-        lane = self.lanes.get(home) if home else None
-        (lane.pinned if lane else self.queues[self.llm(index)]).append(index)
-
-    def _unqueue(self, index: int) -> None:
-        if self.status[index] != READY:
-            return
-        queues = [self.queues[self.llm(index)], *(lane.pinned for lane in self.lanes.values())]
-        next(queue for queue in queues if index in queue).remove(index)
-
-    def _chained(self, index: int) -> bool:
-        group = self.table.group[index]
-        return bool(group >= 0 and self._group_sizes[group] > 1)
-
-    def _group(self, index: int) -> tuple[int, int]:
-        return int(self.table.llm[index]), int(self.table.group[index])
-
-
-class Lane:
-    """The requests of one serving replica. `sent` in the order of sending; `pinned`: ready, and at home here."""
-
-    __slots__ = ("capacity", "llm", "outstanding_tokens", "pinned", "sent")
-
-    def __init__(self, llm: str, capacity: int) -> None:
-        self.llm = llm
-        self.capacity = capacity
-        self.sent: dict[int, None] = {}
-        self.pinned: deque[int] = deque()
-        self.outstanding_tokens = 0
+        self.lanes.wait(index)
 
 
 def _children(table: RequestTable) -> tuple[IntArray, IntArray]:

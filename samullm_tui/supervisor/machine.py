@@ -29,10 +29,10 @@ def choose_machine(cluster: str | None, engine: EngineKind | None) -> Machine:
     detected = detect_cluster()
     notes: list[str] = []
     if engine is None:
-        engine = "vllm" if detected and installed_vllm() and cluster is None else "simulated"
-        notes.append(
-            f"engine: {engine}" + ("" if engine == "vllm" else " (no GPU with vLLM here was asked for)")
-        )
+        here = detected is not None and installed_vllm() is not None
+        engine = "vllm" if here and cluster is None else "simulated"
+        why = "the cluster is not this machine" if here else "this machine has no GPU with vLLM"
+        notes.append("engine: vllm" if engine == "vllm" else f"engine: simulated, because {why}")
     if cluster is not None:
         return Machine(load_cluster(cluster), engine, tuple(notes))
     if detected:

@@ -20,6 +20,7 @@ from samullm_tui.domain.event import (
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import Engine, Started
 from samullm_tui.supervisor.actions import (
+    Deal,
     End,
     EnterStage,
     GiveUp,
@@ -134,6 +135,8 @@ class Runner:
                 self.activity.set()
                 self._asking.send(request, self._fleet.engine(replica))
                 return
+            case Deal(request, replica):
+                self.state.ledger.lanes.deal(request, replica)
             case EnterStage(index):
                 self._enter(index)
             case Note(decision):
@@ -162,6 +165,7 @@ class Runner:
         engine = self.state.engines.setdefault(replica.name, EngineState(replica))
         engine.status = "loading"
         engine.starts += 1
+        self.state.ledger.lanes.open(replica.name, replica.llm)
         self.activity.set()
         self._recorder.emit(EngineStarting(at_s=self._clock(), replica=replica, attempt=engine.starts))
         self._fleet.start(replica)
@@ -174,12 +178,12 @@ class Runner:
         """Nothing more goes to this engine, and what it has waits again."""
         engine = self.state.engines[replica.name]
         engine.status, engine.fresh, engine.queued = "stopping", False, 0
-        lane = self.state.ledger.lanes.get(replica.name)
+        lane = self.state.ledger.lanes.of.get(replica.name)
         if lane is not None:
             # Each goes to the head of its queue: the first sent last, so that it stands first again.
             for request in reversed(list(lane.sent)):
                 self._asking.take_back(request, cause, failure=failure)
-            self.state.ledger.close_lane(replica.name)
+            self.state.ledger.lanes.close(replica.name)
 
     def _move_back(self, replica: str, requests: tuple[int, ...]) -> None:
         self.state.engines[replica].fresh = False
@@ -201,7 +205,7 @@ class Runner:
             )
         )
         self.state.engines[replica.name].status = "serving"
-        self.state.ledger.open_lane(replica.name, replica.llm, engine.max_in_flight)
+        self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()
 
@@ -235,8 +239,8 @@ class Runner:
                 waiting = (await engine.stats()).waiting
             except EngineError:
                 waiting = 0
-            if engine.replica.name in self.state.ledger.lanes:
+            if engine.replica.name in self.state.ledger.lanes.of:
                 self.state.engines[engine.replica.name].queued = waiting
-        if others and replica.name in self.state.ledger.lanes:
+        if others and replica.name in self.state.ledger.lanes.of:
             self.state.engines[replica.name].fresh = True
             self.wake()

@@ -88,7 +88,7 @@ class Sampler:
                 return await engine.stats()
         except (EngineError, TimeoutError):
             name = engine.replica.name
-            lane = self._runner.state.ledger.lanes.get(name)
+            lane = self._runner.state.ledger.lanes.of.get(name)
             sent = len(lane.sent) if lane else 0
             return EngineStats(running=sent, waiting=0, output_tokens_total=self._runner.output_tokens(name))
 

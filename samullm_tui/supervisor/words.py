@@ -49,7 +49,9 @@ def finish_note(state: RunningState, now_s: float, llm: str | None = None) -> De
     after = _since_start(state, now_s)
     requests = int((table.llm == table.llm_names.index(llm)).sum())
     saw = f"all {requests:,} requests of {llm} ended after {after}, {errors:,} of them in an error"
-    return Decision("finish", f"{llm}: its {f'{engines} engines stop' if engines != 1 else 'engine stops'}", saw)
+    return Decision(
+        "finish", f"{llm}: its {f'{engines} engines stop' if engines != 1 else 'engine stops'}", saw
+    )
 
 
 def unforeseen_note(state: RunningState, replica: Replica) -> Decision:

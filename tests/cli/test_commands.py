@@ -33,8 +33,8 @@ def test_plan_ranks_all_three_planners_over_a_lower_bound(app: str, verb: Verb) 
     forecast = verb("plan", APPS / f"{app}.toml", "--cluster", "a100-80g:8", "--samples", 3)
     assert set(forecast) == PLAN_KEYS
     candidates = forecast["candidates"]
-    assert {c["planner"] for c in candidates} == {"greedy", "max-heuristic", "min-heuristic"}
-    assert [c["rank"] for c in candidates] == [1, 2, 3]
+    assert {c["planner"] for c in candidates} >= {"greedy", "max-heuristic", "min-heuristic"}
+    assert [c["rank"] for c in candidates] == list(range(1, len(candidates) + 1))
     for candidate in candidates:
         assert set(candidate) == CANDIDATE_KEYS
         assert set(candidate["makespan_s"]) == {"mean", "p10", "p50", "p90"}

@@ -9,14 +9,22 @@ from hypothesis import strategies as st
 from planning_problems import SmallNode, drawn, ensemble, model, problem, problems, summary
 
 from samullm_tui.domain.errors import PlacementError
+from samullm_tui.domain.plan import Plan
+from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
 from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.rank import rank
+from samullm_tui.planner.search import search
 from samullm_tui.planner.validity import valid
 from samullm_tui.simulate.application import Problem, simulate_plan
 
-PLANNERS = (greedy, min_heuristic, max_heuristic)
+
+def quick_search(some: Problem, lengths: IntArray) -> Plan:
+    return search(some, lengths, np.random.default_rng(0), requests=5 * len(some.table))
+
+
+PLANNERS = (quick_search, greedy, min_heuristic, max_heuristic)
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -45,7 +53,7 @@ def test_the_same_lengths_give_the_same_plan(some: Problem) -> None:
 def test_candidates_come_best_first_and_none_beats_the_bound(some: Problem, quantile: float) -> None:
     draws = [drawn(some, seed) for seed in range(3)]
     candidates = rank(some, [planner(some, draws[0]) for planner in PLANNERS], draws, quantile)
-    assert [c.rank for c in candidates] == [1, 2, 3]
+    assert [c.rank for c in candidates] == [1, 2, 3, 4]
     values = {
         c.rank: float(np.quantile([simulate_plan(some, c.plan, d).makespan_s for d in draws], quantile))
         for c in candidates
@@ -71,11 +79,25 @@ def test_min_heuristic_runs_all_ready_llms_and_splits_evenly() -> None:
     assert [len(p.gpus) for p in first.placements] == [2, 2]
 
 
-def test_greedy_is_no_worse_than_one_llm_at_a_time_on_an_ensemble() -> None:
+def test_search_and_greedy_are_no_worse_than_one_llm_at_a_time_on_an_ensemble() -> None:
     some = ensemble(llms=4, requests=60)
     lengths = drawn(some)
     makespan = {p: simulate_plan(some, p(some, lengths), lengths).makespan_s for p in PLANNERS}
     assert makespan[greedy] <= makespan[max_heuristic]
+    assert makespan[quick_search] <= makespan[max_heuristic]
+
+
+def test_search_finds_the_only_good_split() -> None:
+    """One long LLM and three short ones on two GPUs: the short ones one after another beside the long one."""
+    llms = [model("long", tps=(1,), load_s=1.0), *(model(f"s{k}", tps=(1,), load_s=1.0) for k in range(3))]
+    some = problem(
+        llms, [SmallNode("long", 16), *(SmallNode(f"s{k}", 16) for k in range(3))], gpus=2, island=1
+    )
+    lengths = np.where(some.table.llm == 0, 300, 100)
+    plan = quick_search(some, lengths)
+    assert [{p.llm for p in stage.placements} >= {"long"} for stage in plan.stages[:3]] == [True] * 3
+    makespan = simulate_plan(some, plan, lengths).makespan_s
+    assert makespan < 0.7 * simulate_plan(some, max_heuristic(some, lengths), lengths).makespan_s
 
 
 def test_a_consumer_runs_beside_its_producer() -> None:

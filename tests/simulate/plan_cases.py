@@ -83,6 +83,24 @@ def draw_application(draw: st.DrawFn) -> tuple[Problem, list[int]]:
     ), output
 
 
+@st.composite
+def draw_cycles(draw: st.DrawFn) -> tuple[Problem, list[int]]:
+    """Several records that all go the same way through the LLMs, back and forth, next to requests on their own."""
+    way = draw(st.lists(st.integers(0, 2), min_size=2, max_size=4))
+    llm, parents = [], []
+    for _ in range(draw(st.integers(2, 7))):
+        for place, model in enumerate(way):
+            parents.append([len(llm) - 1] if place else [])
+            llm.append(model)
+    alone = draw(st.integers(0, 6))
+    llm += [draw(st.integers(0, 2)) for _ in range(alone)]
+    parents += [[]] * alone
+    prompt = [draw(st.integers(1, 12)) for _ in llm]
+    output = [draw(st.integers(1, 25)) for _ in llm]
+    problem = make_problem(make_table(llm, prompt, parents), seqs=draw(st.integers(1, 4)), load_s=0.0)
+    return problem, output
+
+
 # Layouts that share replicas, so that going from one to another keeps some, adds some and stops some.
 LAYOUTS = (
     (Placement("A", 1, 1, (0,)), Placement("B", 1, 1, (1,)), Placement("C", 1, 1, (2,))),

@@ -166,7 +166,9 @@ class Outcome:
     texts: Texts
 
 
-def table_of(llms: Sequence[str], requests: Sequence[tuple[str, Sequence[int]]], group: Sequence[int] = ()) -> RequestTable:
+def table_of(
+    llms: Sequence[str], requests: Sequence[tuple[str, Sequence[int]]], group: Sequence[int] = ()
+) -> RequestTable:
     """`requests`: for each its LLM and the requests it takes the outputs of. A node for each LLM."""
     parents = [parent for _, sources in requests for parent in sources]
     starts = np.cumsum([0, *(len(sources) for _, sources in requests)])
@@ -221,7 +223,9 @@ def run_bench(
 
     def request(index: int, key: int, prompt_tokens: int, output_of: Callable[[int], str]) -> GenerateRequest:
         prompt = "+".join(output_of(int(parent)) for parent in state.ledger.table.parents_of(index))
-        return GenerateRequest(key=key, prompt=f"{index}({prompt})", prompt_tokens=prompt_tokens, output_tokens=3)
+        return GenerateRequest(
+            key=key, prompt=f"{index}({prompt})", prompt_tokens=prompt_tokens, output_tokens=3
+        )
 
     async def main() -> Outcome:
         loop = asyncio.get_running_loop()

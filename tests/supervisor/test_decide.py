@@ -10,6 +10,7 @@ from scripted_engine import candidate_of, state_of, table_of
 from samullm_tui.domain.plan import Placement, Replica
 from samullm_tui.supervisor.actions import (
     Action,
+    Deal,
     End,
     EnterStage,
     GiveUp,
@@ -42,7 +43,8 @@ def two_stages(requests_of_b: int = 2) -> RunningState:
 def serve(state: RunningState, *replicas: Replica, capacity: int = 10) -> None:
     for replica in replicas:
         state.engines[replica.name] = EngineState(replica, "serving", starts=1)
-        state.ledger.open_lane(replica.name, replica.llm, capacity)
+        state.ledger.lanes.open(replica.name, replica.llm)
+        state.ledger.lanes.serve(replica.name, capacity)
 
 
 def only(actions: list[Action], *kinds: type) -> list[Action]:
@@ -69,9 +71,9 @@ def test_deciding_changes_nothing() -> None:
     state = two_stages()
     state.stage = 0
     serve(state, A0, B1)
-    before = copy.deepcopy((state.ledger.queues, state.ledger.in_flight, state.engines, state.stage))
+    before = copy.deepcopy((state.ledger.lanes.queues, state.ledger.in_flight, state.engines, state.stage))
     first = decide(state, 1.0)
-    assert (state.ledger.queues, state.ledger.in_flight, state.engines, state.stage) == before
+    assert (state.ledger.lanes.queues, state.ledger.in_flight, state.engines, state.stage) == before
     assert decide(state, 1.0) == first
 
 
@@ -189,14 +191,12 @@ def test_a_failed_engine_starts_again_after_its_time() -> None:
 
 
 def test_an_llm_is_given_up_when_all_its_engines_are() -> None:
-    state = state_of(
-        table_of("b", [("b", ())] * 4), candidate_of(([place(B0, B1)], "b"))
-    )
+    state = state_of(table_of("b", [("b", ())] * 4), candidate_of(([place(B0, B1)], "b")))
     state.stage = 0
     serve(state, B1)
     state.engines[B0.name] = EngineState(B0, "gave up", cause="out of memory")
     assert not only(decide(state, 0.0), GiveUp, StartEngine)
-    state.ledger.close_lane(B1.name)
+    state.ledger.lanes.close(B1.name)
     state.engines[B1.name] = EngineState(B1, "gave up", cause="no such file")
     assert decide(state, 0.0) == [GiveUp("b", "no such file")]
 
@@ -217,12 +217,46 @@ def test_no_replica_gets_more_than_it_can_work_on() -> None:
     assert len(only(decide(state, 0.0), Send)) == 4
 
 
-def test_a_replica_takes_only_its_share_while_another_still_loads() -> None:
+def test_a_replica_takes_only_half_while_another_still_loads() -> None:
     state = two_stages(requests_of_b=9)
     state.stage = 1
     serve(state, B1)
     state.engines[B0.name] = EngineState(B0, "loading", starts=1)
-    assert len(only(decide(state, 0.0), Send)) == 5
+    state.ledger.lanes.open(B0.name, "b")
+    actions = decide(state, 0.0)
+    assert len(only(actions, Send)) == 4
+    assert {deal.replica for deal in actions if isinstance(deal, Deal)} == {B0.name}
+    assert len(only(actions, Deal)) == 5
+
+
+def test_a_replica_that_has_done_its_share_takes_over_what_was_dealt_to_one_that_still_loads() -> None:
+    state = two_stages(requests_of_b=9)
+    state.stage = 1
+    serve(state, B1)
+    state.engines[B0.name] = EngineState(B0, "loading", starts=1)
+    state.ledger.lanes.open(B0.name, "b")
+    actions = decide(state, 0.0)
+    for action in actions:
+        if isinstance(action, Deal):
+            state.ledger.lanes.deal(action.request, action.replica)
+        elif isinstance(action, Send):
+            state.ledger.send(action.request, action.replica, 0.0)
+    assert not only(decide(state, 0.0), Send)
+    for action in only(actions, Send):
+        state.ledger.finish(action.request, 1)  # type: ignore[union-attr]
+    assert [action.replica for action in decide(state, 0.0) if isinstance(action, Send)] == [B1.name] * 2
+
+
+def test_what_was_dealt_to_a_replica_goes_to_it_first_when_it_is_ready() -> None:
+    state = two_stages(requests_of_b=4)
+    state.stage = 1
+    state.engines[B0.name] = EngineState(B0, "loading", starts=1)
+    state.ledger.lanes.open(B0.name, "b")
+    state.ledger.lanes.deal(4, B0.name)
+    state.engines[B0.name].status = "serving"
+    state.ledger.lanes.serve(B0.name, 2)
+    sent = [action.request for action in decide(state, 0.0) if isinstance(action, Send)]
+    assert sent == [4, 2]
 
 
 def test_a_new_replica_gets_what_waits_in_the_queues_of_others() -> None:
@@ -278,6 +312,6 @@ def test_in_the_last_stage_who_can_work_gets_the_gpus_of_who_cannot() -> None:
     state.stage = 1
     serve(state, B0)
     assert only(decide(state, 0.0), StopEngine) == [StopEngine(B0, "a can go on and needs its GPUs")]
-    state.ledger.close_lane(B0.name)
+    state.ledger.lanes.close(B0.name)
     state.engines.clear()
     assert only(decide(state, 0.0), StartEngine) == [StartEngine(A0)]

@@ -50,9 +50,8 @@ def applications(draw: st.DrawFn) -> tuple[str, list[tuple[str, Sequence[int]]],
 @st.composite
 def plans(draw: st.DrawFn, llms: str) -> Candidate:
     """Stages of disjoint placements; every LLM is in one of them at least. They need not fit the application."""
-    stages = []
-    for _ in range(draw(st.integers(1, 4))):
-        stages.append(_stage(draw, draw(st.lists(st.sampled_from(llms), min_size=1, unique=True))))
+    members = st.lists(st.sampled_from(llms), min_size=1, unique=True)
+    stages = [_stage(draw, draw(members)) for _ in range(draw(st.integers(1, 4)))]
     placed = {placement.llm for placements, _ in stages for placement in placements}
     stages += [_stage(draw, [llm]) for llm in llms if llm not in placed]
     return candidate_of(*stages)
@@ -107,7 +106,9 @@ def check_order(outcome: Outcome) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), script=scripts)
-def test_every_request_ends_exactly_once_and_no_gpu_is_used_twice(data: st.DataObject, script: Script) -> None:
+def test_every_request_ends_exactly_once_and_no_gpu_is_used_twice(
+    data: st.DataObject, script: Script
+) -> None:
     llms, requests, groups = data.draw(applications())
     state = state_of(table_of(llms, requests, groups), data.draw(plans(llms)))
 
@@ -183,7 +184,10 @@ def test_a_refused_request_is_not_retried_and_does_not_fail_the_run() -> None:
     outcome = run_bench(fan_out(1), Script(refuses=1.0))
     assert outcome.end.status == "succeeded"
     assert not outcome.tape.of(RequestRetried)
-    assert [row.error for row in outcome.tape.errors] == ["refused: prompt too long", "source node-a 0 failed"]
+    assert [row.error for row in outcome.tape.errors] == [
+        "refused: prompt too long",
+        "source node-a 0 failed",
+    ]
 
 
 def test_an_engine_that_never_starts_is_given_up_and_the_others_go_on() -> None:
@@ -218,7 +222,9 @@ def replace_script(world: object, script: Script) -> object:
 
 
 def test_restarts_wait_longer_each_time() -> None:
-    outcome = run_bench(state_of(table_of("a", [("a", ())]), candidate_of(([A0], "a"))), Script(start_fails=1.0))
+    outcome = run_bench(
+        state_of(table_of("a", [("a", ())]), candidate_of(([A0], "a"))), Script(start_fails=1.0)
+    )
     failed = [event.at_s for event in outcome.tape.of(EngineFailed)]
     started = [event.at_s for event in outcome.tape.of(EngineStarting)]
     waits = [start - fail for fail, start in zip(failed, started[1:], strict=False)]

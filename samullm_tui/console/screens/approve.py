@@ -13,6 +13,7 @@ from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.sources import Place
 from samullm_tui.console.views.approve import WORD, ApproveView, approve_lines
+from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.plan import Candidate, Forecast
@@ -79,6 +80,6 @@ class ApproveScreen(ConsoleScreen):
             run = await self.console.sources.launch(self.path, self.candidate)
         except SamullmError as error:
             self.working = ""
-            self.say(f"not started: {error.problems[0]}", "bad")
+            self.say(f"not started: {brief(error.problems[0])}", "bad")
             return
         self.console.open_run(run, instead=True)

@@ -47,8 +47,11 @@ class PaletteScreen(ListScreen):
 
     @property
     def matches(self) -> list[Action]:
+        """What contains every word typed; those that contain it in their name come first."""
         words = self.field.casefold().split()
-        return [a for a in self._known if all(word in f"{a.label} {a.help}".casefold() for word in words)]
+        named = [a for a in self._known if all(word in a.label.casefold() for word in words)]
+        told = [a for a in self._known if all(word in f"{a.label} {a.help}".casefold() for word in words)]
+        return [*named, *(action for action in told if action not in named)]
 
     @property
     def length(self) -> int:

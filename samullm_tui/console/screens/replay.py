@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from samullm_tui.console.describe import KEPT, log_of
-from samullm_tui.console.layout.text import Line
+from samullm_tui.console.layout.text import Line, heading
 from samullm_tui.console.screens.running import MomentScreen
+from samullm_tui.console.views.common import problem_lines
 from samullm_tui.console.views.run import run_title, transport_line
-from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.errors import Problem, SamullmError
 from samullm_tui.journal.timeline import Timeline
 
 __all__ = ["ReplayScreen"]
@@ -34,6 +36,7 @@ class ReplayScreen(MomentScreen):
         self.at_s = 0.0
         self.speed = speed
         self.playing = playing
+        self.problems: Sequence[Problem] = ()
         self._timeline: Timeline | None = None
         self._then = 0.0
 
@@ -47,8 +50,8 @@ class ReplayScreen(MomentScreen):
         try:
             self._timeline = await asyncio.to_thread(self.console.sources.timeline, self.path)
         except SamullmError as error:
-            self.playing = False
-            self.say(str(error.problems[0]), "bad")
+            self.playing, self.problems = False, error.problems
+            self.redraw()
             return
         self._then = time.monotonic()
         self.seek(0.0)
@@ -83,6 +86,13 @@ class ReplayScreen(MomentScreen):
     def where(self) -> tuple[Line, Line]:
         left, right = run_title(self.state, self.status, self.app.size.width - 7)
         return [("Replay ", "dim"), *left], right
+
+    def body(self, width: int, height: int) -> list[Line]:
+        if self.problems:
+            lines = [heading("This cannot be replayed", width - 2), *problem_lines(self.problems, width - 2)]
+            lines.append([(f"  {self.path}", "dim")])
+            return [[(" ", ""), *line] for line in lines]
+        return super().body(width, height)
 
     def transport(self, width: int) -> Line | None:
         timeline = self._timeline

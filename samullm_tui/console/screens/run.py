@@ -13,6 +13,7 @@ from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.confirm import ConfirmScreen
 from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.sources import Command, Vitals
+from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.plans import PlansView, plans_body
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.plan import Forecast
@@ -36,6 +37,7 @@ class RunScreen(MomentScreen):
         self.run_name = run
         self._feed: RunFeed | None = None
         self._vitals: Vitals | None = None
+        self._unreadable = ""
         self._ticks = 0
         self._busy = False
 
@@ -57,12 +59,14 @@ class RunScreen(MomentScreen):
     async def _poll(self) -> None:
         try:
             changed = await self._advance()
+            self._unreadable = ""
             if self._ticks % SUMMARY_EVERY == 1:
                 changed |= await self._look()
             if changed:
                 self.redraw()
         except SamullmError as error:
-            self.say(str(error.problems[0]), "bad")
+            self._unreadable = brief(error.problems[0])
+            self.redraw()
         finally:
             self._busy = False
 
@@ -86,6 +90,8 @@ class RunScreen(MomentScreen):
 
     @property
     def trouble(self) -> str:
+        if self._unreadable:
+            return self._unreadable
         return self._vitals.trouble if self._vitals is not None and self.state.ended is None else ""
 
     @property
@@ -201,6 +207,6 @@ class RunScreen(MomentScreen):
         try:
             answer = await asyncio.to_thread(ask)
         except SamullmError as error:
-            self.say(str(error.problems[0]), "bad")
+            self.say(brief(error.problems[0]), "bad")
             return
         self.say(f"{what}: {answer}", "good")

@@ -9,7 +9,7 @@ from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.decision import DecisionScreen
 from samullm_tui.console.screens.scrolling import ListScreen
-from samullm_tui.console.views.run import RunView, run_body, run_title
+from samullm_tui.console.views.run import ROOMY, RunView, run_body, run_title
 from samullm_tui.journal.run_state import RunState
 
 __all__ = ["MomentScreen"]
@@ -65,7 +65,8 @@ class MomentScreen(ListScreen):
 
     def facts(self) -> set[str]:
         facts = super().facts()
-        return facts | {"decided"} if self.state.decisions and not self.show_log else facts
+        facts |= {"decided"} if self.state.decisions and not self.show_log else set()
+        return facts | ({"compact"} if self.body_pane.size.height < ROOMY else set())
 
     def do_chart(self) -> None:
         self.chart = not self.chart

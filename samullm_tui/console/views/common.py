@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from samullm_tui.console.layout.text import Line, Segment, wrap
 from samullm_tui.domain.errors import Problem
 
-__all__ = ["STATUS", "note_lines", "problem_lines", "status_segment", "step"]
+__all__ = ["STATUS", "brief", "note_lines", "problem_lines", "status_segment", "step"]
 
 STATUS: dict[str, tuple[str, str]] = {
     "planning": ("◌", "dim"),
@@ -43,6 +43,11 @@ def problem_lines(problems: Sequence[Problem], width: int) -> list[Line]:
         lines += [[("  ", ""), (line, "")] for line in rest]
         lines += [[("  ", ""), (line, "dim")] for line in wrap(problem.right, max(1, width - 2))]
     return lines
+
+
+def brief(problem: Problem) -> str:
+    """A problem in one line, the file left out: the screen says what it is about."""
+    return "; ".join(part for part in (problem.wrong, problem.right) if part)
 
 
 def step(what: str, elapsed_s: float) -> Line:

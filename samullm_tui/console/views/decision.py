@@ -36,7 +36,7 @@ def _told(label: str, text: str, width: int, style: str = "") -> list[Line]:
 def _alternatives(decision: Decision, width: int) -> list[Line]:
     if not decision.alternatives:
         return _told("compared", "there was no choice to make", width)
-    name = min(44, max(16, width - LABEL - 36))
+    name = min(60, max(16, width - LABEL - 16 - 15 - 9))
     lines: list[Line] = []
     for i, alternative in enumerate(decision.alternatives):
         label = "compared" if i == 0 else ""

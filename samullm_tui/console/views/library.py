@@ -75,7 +75,7 @@ def library_body(
     field: str | None = None,
 ) -> list[Line]:
     """List and preview side by side. `field` is the filter, while there is one."""
-    left = min(56, max(36, width * 9 // 20))
+    left = min(56, max(40, width * 9 // 20)) if width >= 76 else width // 2
     right = width - left - 3
     rows, at = _rows(entries, cursor, previews, left, field)
     top = max(0, min(at - height // 2, len(rows) - height))

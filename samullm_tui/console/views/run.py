@@ -12,16 +12,31 @@ from samullm_tui.console.layout.bars import filled
 from samullm_tui.console.layout.duration import clock, duration
 from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.numbers import plural, signed_percent
-from samullm_tui.console.layout.text import Line, columns, heading, line_width, pad_line, spread, styled
+from samullm_tui.console.layout.text import (
+    Line,
+    clean,
+    columns,
+    fit,
+    heading,
+    line_width,
+    pad_line,
+    spread,
+    styled,
+)
 from samullm_tui.console.views.common import STATUS
 from samullm_tui.console.views.run_charts import charts, strips
 from samullm_tui.console.views.run_tables import gpu_table, gpu_width, llm_table
 from samullm_tui.domain.event import Decision
 from samullm_tui.journal.run_state import RunState
 
-__all__ = ["RunView", "run_body", "run_title", "transport_line"]
+__all__ = ["ROOMY", "RunView", "run_body", "run_title", "transport_line"]
+
+BRAND = 11
+"""Cells of the title line that every screen has."""
 
 ROOMY = 34
+"""A body at least this high shows tables and charts together."""
+
 DECISION_STYLE = {"start": "good", "keep": "dim", "switch": "accent", "finish": "good"}
 
 
@@ -43,13 +58,16 @@ class RunView(Struct, frozen=True):
 
 
 def run_title(state: RunState, status: str, width: int) -> tuple[Line, Line]:
-    """What it is and its state; what is expected of it, as much as there is room for."""
+    """What it is and its state, which is never cut; what is expected of it, as much as there is room for."""
     glyph, style = STATUS.get(status, ("?", "dim"))
     since = state.makespan_s
     text = f"{glyph} {status}" + (f" {duration(since)}" if since is not None else "")
-    left: Line = [(state.run or "…", "bold"), ("  ", ""), (text, style)]
-    full = _expected(state)
-    return left, full if line_width([*left, *full]) + 16 <= width else full[:2]
+    name, room = clean(state.run) or "…", width - BRAND - len(text) - 3
+    expected = _expected(state)
+    while expected and len(name) + line_width(expected) > room:
+        expected = expected[:-1]
+    shown = name if len(name) <= room else fit(name, max(4, room))
+    return [(shown, "bold"), ("  ", ""), (text, style)], expected
 
 
 def _expected(state: RunState) -> Line:
@@ -64,8 +82,7 @@ def _expected(state: RunState) -> Line:
             (f"  it took {share}", "dim"),
         ]
     return [
-        ("forecast ", "dim"),
-        (f"~{duration(band.p50)}", "bold"),
+        (f"forecast ~{duration(band.p50)}", ""),
         (f"  p10 {duration(band.p10)}  p90 {duration(band.p90)}", "dim"),
     ]
 
@@ -79,16 +96,16 @@ def run_body(view: RunView, width: int, height: int) -> list[Line]:
         head.append(pad_line([("! ", "bad bold"), (view.trouble, "bad")], inner))
     elif height > 18:
         head.append([])
-    lines = [*head, *_middle(view, inner, height - len(head))]
+    lines = [*head, *_middle(view, inner, height - len(head), roomy=height >= ROOMY)]
     lines += _history(view, inner, max(2, height - len(lines)))
     return [[(" ", ""), *line] for line in lines[:height]]
 
 
-def _middle(view: RunView, width: int, room: int) -> list[Line]:
+def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
     state = view.state
     rows = max(state.gpu_count, len(state.llms) + 2, 4)
     whole = 2 * state.gpu_count + 3
-    if room >= ROOMY - 3:
+    if roomy:
         tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
         return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 8)), []]
     if view.chart:
@@ -159,6 +176,7 @@ def _nothing_yet(view: RunView) -> str:
 def _decision(at_s: float, decision: Decision, width: int, *, here: bool) -> Line:
     line = pad_line(
         [
+            ("▸" if here else " ", "accent"),
             (f"{clock(at_s):>7} ", "dim"),
             (f"{decision.kind:<7} ", DECISION_STYLE.get(decision.kind, "")),
             (decision.what, ""),
@@ -172,7 +190,7 @@ def _decision(at_s: float, decision: Decision, width: int, *, here: bool) -> Lin
 def _log(log: Sequence[LogLine], back: int, width: int, height: int) -> list[Line]:
     end = max(min(height, len(log)), len(log) - back)
     shown = list(log)[max(0, end - height) : end]
-    return [pad_line([(f"{clock(line.at_s):>7} ", "dim"), (line.text, line.style)], width) for line in shown]
+    return [pad_line([(f"{clock(line.at_s):>8} ", "dim"), (line.text, line.style)], width) for line in shown]
 
 
 def transport_line(

@@ -1,0 +1,70 @@
+"""The console with fake sources."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from samullm_tui.console.app import SamullmApp, Start
+from samullm_tui.console.screens.base import ConsoleScreen
+from tests.console.fakes import FakeSources, beginning, ending, middle, write_journal
+
+MakeApp = Callable[..., SamullmApp]
+
+
+@pytest.fixture(autouse=True)
+def _plain_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No theme, run or cache of whoever runs the tests; the same words on every screen."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("SAMULLM_HOME", "/home/operator/samullm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A whole run, recorded."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    return write_journal(folder / "recorded-run.jsonl", [*beginning(), *middle(), *ending()])
+
+
+@pytest.fixture
+def sources(recording: Path) -> FakeSources:
+    return FakeSources(recording.parent, [*beginning(), *middle()])
+
+
+@pytest.fixture
+def make_app(sources: FakeSources) -> MakeApp:
+    def make(**start: object) -> SamullmApp:
+        return SamullmApp(sources, Start(**start), theme="dark")  # type: ignore[arg-type]
+
+    return make
+
+
+async def settle(pilot: Pilot[object]) -> None:
+    """Until all that was started has come to an end and is drawn."""
+    for _ in range(3):
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+
+
+def shown(pilot: Pilot[object]) -> str:
+    """The text of the present screen, as the terminal gets it."""
+    screen = pilot.app.screen
+    assert isinstance(screen, ConsoleScreen)
+    panes = (screen.title_pane, screen.body_pane, screen.key_pane)
+    strips = [pane.render_line(y).text for pane in panes for y in range(pane.size.height)]
+    return "\n".join(strips)
+
+
+Keys = Callable[..., Awaitable[str]]
+
+
+async def press(pilot: Pilot[object], *keys: str) -> str:
+    """Presses keys, waits for what they start, and returns the screen."""
+    await pilot.press(*keys)
+    await settle(pilot)
+    return shown(pilot)

@@ -1,0 +1,270 @@
+"""The engine protocol on a real vLLM server: the CPU build with tiny checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from samullm_tui.domain.application import LLM
+from samullm_tui.domain.errors import EngineError, EngineStartError
+from samullm_tui.domain.plan import Replica
+from samullm_tui.engines.installed import installed_vllm
+from samullm_tui.engines.processes import alive, descendants, marked, sweep
+from samullm_tui.engines.protocol import Completion, GenerateRequest, RequestRefusedError, Started
+from samullm_tui.engines.tiny import FAMILIES
+from samullm_tui.engines.vllm_command import serve_command
+from samullm_tui.engines.vllm_engine import VllmEngine
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(installed_vllm() is None, reason="vLLM is not installed (make install-engine)"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(900),
+]
+
+CONTEXT = 1024
+CANARY = "a canary of a prompt that belongs into no log and no message"
+
+
+def make(run: str, folder: Path, checkpoint: str, **fields: object) -> VllmEngine:
+    llm = LLM(name="tiny", checkpoint=checkpoint, lengths="tiny", context=CONTEXT, **fields)
+    return VllmEngine(llm, Replica("tiny", (0,)), run=run, epoch=1, log=folder / "engine.log", device="cpu")
+
+
+class Served:
+    """A running engine, and what its start said."""
+
+    def __init__(self, engine: VllmEngine, started: Started, run: str, log: Path) -> None:
+        self.engine, self.started, self.run, self.log = engine, started, run, log
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    run, folder = f"test-{uuid.uuid4().hex}", tmp_path_factory.mktemp("engine")
+    engine = make(run, folder, "tiny:llama", engine={"max_num_seqs": 64})
+    yield Served(engine, await engine.start(), run, folder / "engine.log")
+    await engine.stop()
+    assert sweep(run) == []
+
+
+def asked(prompt: str, *, chat: bool = False, **sampling: object) -> GenerateRequest:
+    return GenerateRequest(key=0, prompt=prompt, chat=chat, sampling=sampling)
+
+
+async def test_forced_lengths_are_exact_with_many_in_flight(served: Served) -> None:
+    lengths = [1 + 7 * index for index in range(20)]
+    completions = await asyncio.gather(
+        *(served.engine.generate(asked("the engine", ignore_eos=True, max_tokens=n)) for n in lengths)
+    )
+    assert [c.output_tokens for c in completions] == lengths
+    assert [len(c.token_ids or ()) for c in completions] == lengths
+    assert {c.finish_reason for c in completions} == {"length"}
+    assert len({c.prompt_tokens for c in completions}) == 1
+
+
+async def test_a_chat_answer_has_text_and_token_ids(served: Served) -> None:
+    completion = await served.engine.generate(asked("hello", chat=True, ignore_eos=True, max_tokens=9))
+    assert completion.output_tokens == len(completion.token_ids or ()) == 9
+    assert completion.text
+
+
+async def test_random_checkpoints_stop_by_themselves_after_lengths_of_every_size(served: Served) -> None:
+    completions = await asyncio.gather(
+        *(served.engine.generate(asked(f"question {n}", temperature=1.0, seed=n)) for n in range(64))
+    )
+    lengths = sorted(c.output_tokens for c in completions)
+    assert sum(c.finish_reason == "stop" for c in completions) > 48
+    assert 40 < statistics.mean(lengths) < 600
+    assert lengths[-4] > 4 * lengths[4]
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_without_being_quoted(served: Served) -> None:
+    with pytest.raises(RequestRefusedError) as refused:
+        await served.engine.generate(asked(f"{CANARY} " * CONTEXT, max_tokens=1))
+    assert str(CONTEXT) in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": "hot"}, {"temperature": -1.0}, {"max_tokens": 0}])
+async def test_sampling_that_is_wrong_is_refused_without_the_prompt(
+    served: Served, sampling: dict[str, object]
+) -> None:
+    with pytest.raises(RequestRefusedError) as refused:
+        await served.engine.generate(asked(CANARY, **sampling))
+    assert "canary" not in str(refused.value)
+    assert next(iter(sampling)) in str(refused.value)
+
+
+async def test_an_answer_that_does_not_fit_is_cut_short_and_says_length(served: Served) -> None:
+    completion = await served.engine.generate(asked("the end " * 200, ignore_eos=True, max_tokens=CONTEXT))
+    assert completion.finish_reason == "length"
+    assert completion.prompt_tokens + completion.output_tokens == CONTEXT
+
+
+async def test_the_engine_counts_what_it_does_and_knows_its_kv_blocks(served: Served) -> None:
+    before = await served.engine.stats()
+    await served.engine.generate(asked("count", ignore_eos=True, max_tokens=50))
+    after = await served.engine.stats()
+    assert after.output_tokens_total == before.output_tokens_total + 50
+    assert (after.running, after.waiting) == (0, 0)
+    assert after.kv_usage is not None
+    # 64 MiB of keys and values: 2 layers, 4 heads of 32, two bytes each (four when it computes in 32 bits).
+    assert served.started.kv_blocks in {64 * 1024**2 // (bytes_ * 2 * 2 * 128 * 128) for bytes_ in (2, 4)}
+    assert served.started.load_s > 0
+
+
+async def test_every_process_of_the_engine_carries_the_cookie(served: Served) -> None:
+    (keeper,) = {_parent(pid) for pid in marked(served.run)} - set(marked(served.run))
+    assert sorted(descendants(keeper)) == sorted(marked(served.run))
+    assert len(marked(served.run)) >= 3, "API server, engine core, worker"
+
+
+async def test_a_cancelled_request_leaves_the_engine(served: Served) -> None:
+    job = asyncio.create_task(served.engine.generate(asked("long", ignore_eos=True, max_tokens=CONTEXT)))
+    while (await served.engine.stats()).running == 0:
+        assert not job.done()
+    job.cancel()
+    await asyncio.wait({job})
+    while (await served.engine.stats()).running:  # noqa: ASYNC110  # another process sets no event
+        await asyncio.sleep(0.05)
+
+
+async def test_a_stop_fails_what_is_in_flight_and_leaves_no_process(served: Served) -> None:
+    failed = asyncio.create_task(served.engine.failed())
+    jobs = [
+        asyncio.create_task(served.engine.generate(asked(CANARY, ignore_eos=True, max_tokens=CONTEXT)))
+        for _ in range(64)
+    ]
+    while (await served.engine.stats()).running == 0:
+        assert not any(job.done() for job in jobs)
+    await served.engine.stop()
+    assert marked(served.run) == []
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    whole = [o for o in outcomes if isinstance(o, Completion)]
+    assert all(c.prompt_tokens + c.output_tokens == CONTEXT for c in whole), "no partial answer is a result"
+    assert all(isinstance(o, EngineError) for o in outcomes if not isinstance(o, Completion))
+    assert len(whole) < len(jobs)
+    assert not failed.done()
+    failed.cancel()
+    log = served.log.read_text()
+    assert "canary" not in log, "neither refused nor aborted prompts are logged"
+    assert served.log.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_sigkill_of_the_server_is_a_failure_and_leaves_no_orphan(tmp_path: Path) -> None:
+    run = f"test-{uuid.uuid4().hex}"
+    engine = make(run, tmp_path, "tiny:gpt2")
+    try:
+        await engine.start()
+        completion = await engine.generate(asked("hello", ignore_eos=True, max_tokens=5))
+        assert completion.output_tokens == 5
+        pids = marked(run)
+        (server,) = (pid for pid in pids if _parent(pid) not in pids)
+        failed = asyncio.create_task(engine.failed())
+        os.kill(server, signal.SIGKILL)
+        assert "SIGKILL" in await failed
+        await engine.stop()
+        assert not any(alive(pid) for pid in pids)
+    finally:
+        await engine.stop()
+        assert sweep(run) == []
+
+
+async def test_a_start_that_fails_in_the_engine_core_names_its_cause(tmp_path: Path) -> None:
+    run = f"test-{uuid.uuid4().hex}"
+    engine = make(run, tmp_path, "tiny:llama", engine={"kv_cache_memory_bytes": "100K"})
+    with pytest.raises(EngineStartError, match="No available memory for the cache blocks"):
+        await engine.start()
+    assert marked(run) == []
+
+
+async def test_vllms_own_parser_takes_the_flags() -> None:
+    llm = LLM(
+        name="tiny",
+        checkpoint="/models/x",
+        lengths="tiny",
+        context=CONTEXT,
+        trust_remote_code=True,
+        engine={
+            "max_num_seqs": 7,
+            "enable_prefix_caching": False,
+            "gpu_memory_utilization": 0.5,
+            "enable_lora": True,
+        },
+    )
+    replica = Replica("tiny", (4, 5))
+    argvs = [
+        serve_command(llm, "/models/x", replica, 8123, device=device, cookie="run/tiny/1", api_key="k").argv[
+            3:
+        ]
+        for device in ("gpu", "cpu")
+    ]
+    script = (
+        "import json, sys\n"
+        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
+        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
+        "names = ('model', 'served_model_name', 'host', 'port', 'tensor_parallel_size', 'max_model_len', 'max_num_seqs',\n"
+        "         'enable_prefix_caching', 'gpu_memory_utilization', 'enable_lora', 'trust_remote_code', 'load_format',\n"
+        "         'kv_cache_memory_bytes', 'enforce_eager', 'disable_uvicorn_access_log')\n"
+        "for argv in json.loads(sys.argv[1]):\n"
+        "    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(argv)\n"
+        "    print(json.dumps({name: getattr(parsed, name) for name in names}))\n"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script, json.dumps(argvs)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    gpu, cpu = map(json.loads, done.stdout.splitlines()[-2:])
+    common = {
+        "model": "/models/x",
+        "served_model_name": ["run/tiny/1"],
+        "host": "127.0.0.1",
+        "port": 8123,
+        "tensor_parallel_size": 2,
+        "max_model_len": CONTEXT,
+        "max_num_seqs": 7,
+        "enable_prefix_caching": False,
+        "gpu_memory_utilization": 0.5,
+        "enable_lora": True,
+        "trust_remote_code": True,
+        "load_format": "safetensors",
+        "disable_uvicorn_access_log": True,
+    }
+    assert common.items() <= gpu.items()
+    assert common.items() <= cpu.items()
+    assert (gpu["kv_cache_memory_bytes"], cpu["kv_cache_memory_bytes"]) == (None, 64_000_000)
+    assert cpu["enforce_eager"] is True
+
+
+async def test_tiny_checkpoints_are_small_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    def build(cache: Path, family: str) -> dict[str, bytes]:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        command = [sys.executable, "-m", "samullm_tui.engines.tiny", family]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        (folder,) = (cache / "samullm-tui" / "checkpoints").glob(f"tiny-{family}-*")
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    for family in FAMILIES:
+        files = await asyncio.to_thread(build, tmp_path / "one", family)
+        assert sum(map(len, files.values())) < 3_000_000
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= files.keys()
+        assert await asyncio.to_thread(build, tmp_path / "two", family) == files
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
