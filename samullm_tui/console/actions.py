@@ -143,7 +143,10 @@ ACTIONS: tuple[Action, ...] = (
     _a("right,n", "←→", "next", "The next decision.", "decision"),
     _a("left", "", "previous", "The decision before.", "decision"),
     # Confirm, approve, palette
-    _a("enter", "⏎", "do it", "Do it, when the word is typed.", ("approve", "confirm"), when="typed"),
+    _a(
+        "enter", "⏎", "launch", "Launch the run, when the word is typed.", "approve", id="do_it", when="typed"
+    ),
+    _a("enter", "⏎", "do it", "Do it, when the word is typed.", "confirm", when="typed"),
     _a("enter", "⏎", "do", "Do the selected thing.", "palette", id="choose", when="selected"),
     # Everywhere
     _a(

@@ -18,6 +18,7 @@ from samullm_tui.console.screens.replay import ReplayScreen
 from samullm_tui.console.screens.run import RunScreen
 from samullm_tui.console.sources import Settings, Sources
 from samullm_tui.console.themes import Theme, load_themes
+from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.locations import THEMES, user_themes
@@ -152,7 +153,7 @@ class SamullmApp(App[int], inherit_bindings=False):
     async def _resume(self, screen: ConsoleScreen, run: str) -> None:
         screen.say(f"resuming {run} …", "dim")
         try:
-            await asyncio.to_thread(self.sources.resume, run)
+            await in_thread(self.sources.resume, run)
         except SamullmError as error:
             screen.say(f"not resumed: {brief(error.problems[0])}", "bad")
             return

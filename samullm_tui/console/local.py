@@ -18,6 +18,7 @@ from samullm_tui.console.launcher import Launch, Launched
 from samullm_tui.console.reports import CheckReport, LengthReport, WorkerProblems
 from samullm_tui.console.runbook import RunBook
 from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
+from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
@@ -92,7 +93,7 @@ class LocalSources:
         machine = self._chosen()
         cluster = machine.cluster
         return Place(
-            cluster=cluster.name,
+            cluster=self._settings.cluster or ("" if cluster.origin == "detected" else cluster.name),
             title=cluster.title,
             engine=machine.engine,
             gpus=cluster.gpus,
@@ -155,7 +156,7 @@ class LocalSources:
         return await _worker(["samullm_tui.forecast", "lengths", str(path)], LengthReport)
 
     async def forecast(self, path: Path) -> Forecast:
-        machine = await asyncio.to_thread(self._chosen)
+        machine = await in_thread(self._chosen)
         settings = self._settings
         with tempfile.TemporaryDirectory(prefix="samullm-") as folder:
             words = [
@@ -169,7 +170,7 @@ class LocalSources:
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
 
     async def launch(self, application: Path, candidate: Candidate) -> str:
-        machine, settings = await asyncio.to_thread(self._chosen), self._settings
+        machine, settings = await in_thread(self._chosen), self._settings
         launch = Launch(
             application=str(application.absolute()),
             cluster=machine.cluster,

@@ -34,9 +34,10 @@ class Settings(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where a run would happen. `cluster` is what to give on a command line; `engine` who would serve.
+    """Where a run would happen, and on which engines.
 
-    `gpus` of a preset are not here: everything on them is simulated.
+    `cluster` is what to give on a command line, empty for the GPUs of this machine. Unless `present` the GPUs are not
+    here: everything on them is simulated.
     """
 
     cluster: str

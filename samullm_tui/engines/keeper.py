@@ -5,7 +5,7 @@ reaches it. It holds the reading end of a pipe whose only writing end is the own
 owner closed it or died, by whatever means. As child subreaper it adopts every process below it whose parent ends,
 those that changed their session too, and so finds them all. Standard library only: it starts in tens of milliseconds.
 
-Reads one JSON line from the pipe: {"argv", "env", "log", "cookie", "grace_s"}. Writes JSON lines to the report pipe:
+Reads one JSON line from the pipe: a Spec. Writes JSON lines to the report pipe:
 {"event": "started", "pid"} or {"event": "refused", "cause"}; {"event": "exited", "status"} (negative: the signal);
 and last {"event": "gone", "left": [pids that would not die]}.
 """
@@ -16,11 +16,12 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 from typing import TypedDict
 
-from samullm_tui.engines.processes import descendants, end_all, marked
+from samullm_tui.engines.processes import descendants, end_all, marked, shared_memory, unlink
 
 __all__ = ["Spec", "main"]
 
@@ -28,13 +29,17 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Spec(TypedDict):
-    """What to run: `env` is the whole environment, `log` the file that output is appended to."""
+    """What to run: `env` is the whole environment, `log` the file that output is appended to.
+
+    `scratch`, when not empty, is a folder that is removed with all in it when every process is gone.
+    """
 
     argv: list[str]
     env: dict[str, str]
     log: str
     cookie: str
     grace_s: float
+    scratch: str
 
 
 def main() -> None:
@@ -88,6 +93,7 @@ def _keep(spec: Spec, life: int, report: int, wake: int) -> None:
         root = _spawn(spec)
     except OSError as error:
         _tell(report, event="refused", cause=f"{spec['argv'][0]}: {error.strerror}")
+        _remove_scratch(spec)
         return
     _tell(report, event="started", pid=root)
     status = _wait(root, life, wake)
@@ -97,7 +103,10 @@ def _keep(spec: Spec, life: int, report: int, wake: int) -> None:
     def left() -> list[int]:
         return sorted({*descendants(os.getpid()), *marked(spec["cookie"])})
 
+    shared = shared_memory(left())
     end_all(left, spec["grace_s"])
+    unlink(shared)
+    _remove_scratch(spec)
     if status is None:
         _tell(report, event="exited", status=_reap().get(root))
     _tell(report, event="gone", left=left())
@@ -145,6 +154,11 @@ def _reap() -> dict[int, int]:
         if pid == 0:
             return exited
         exited[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _remove_scratch(spec: Spec) -> None:
+    if spec["scratch"]:
+        shutil.rmtree(spec["scratch"], ignore_errors=True)
 
 
 def _tell(report: int, **message: object) -> None:

@@ -39,9 +39,18 @@ class KeptProcess:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], env: Mapping[str, str], log: Path, cookie: str, grace_s: float = GRACE_S
+        cls,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        cookie: str,
+        *,
+        grace_s: float = GRACE_S,
+        scratch: Path | None = None,
     ) -> KeptProcess:
         """Runs `argv` with exactly `env`; its output goes to the end of `log`. Raises EngineStartError.
+
+        `scratch` is a folder that is removed when all processes are gone.
 
         When it raises, or is cancelled, nothing is left running.
         """
@@ -51,6 +60,7 @@ class KeptProcess:
             "log": str(log),
             "cookie": cookie,
             "grace_s": grace_s,
+            "scratch": "" if scratch is None else str(scratch),
         }
         process = cls(spec)
         try:

@@ -6,13 +6,16 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
-__all__ = ["COOKIE", "alive", "descendants", "end_all", "marked", "sweep"]
+__all__ = ["COOKIE", "alive", "descendants", "end_all", "marked", "shared_memory", "sweep", "unlink"]
 
 COOKIE = "SAMULLM_RUN"
 """The environment variable by which every process of an engine is known, after whatever became of its parents."""
 
+SHARED = "/dev/shm/"  # noqa: S108  # a place to look at, not to write to
+OWN_SHARED = tuple(SHARED + name for name in ("psm_", "sem.mp-", "nccl-"))
 GRACE_S = 2.0
 POLL_S = 0.05
 
@@ -77,6 +80,21 @@ def _carries(pid: int, prefix: str) -> bool:
     return cookie is not None and (cookie == prefix or cookie.startswith(prefix.rstrip("/") + "/"))
 
 
+def shared_memory(pids: Iterable[int]) -> set[str]:
+    """Paths of the shared memory that the processes made among themselves and have mapped.
+
+    Only what Python and NCCL make up names for: a checkpoint that somebody keeps in /dev/shm is not meant.
+    """
+    paths: set[str] = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                paths |= {line[line.index("/") :].rstrip("\n") for line in file if SHARED in line}
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return {path for path in paths if path.startswith(OWN_SHARED) and os.path.exists(path)}  # noqa: PTH110
+
+
 def _ancestors() -> Iterator[int]:
     pid = os.getpid()
     while pid > 0:
@@ -108,12 +126,20 @@ def end_all(find: Callable[[], list[int]], grace_s: float = GRACE_S, give_up_s: 
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
+
+
+def unlink(paths: Iterable[str]) -> None:
+    """Removes files that may be gone already."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
 
 
 def sweep(prefix: str, grace_s: float = GRACE_S) -> list[int]:
     """Ends every process of this user whose cookie begins with `prefix`: what a crashed run left. Returns their ids."""
-    return sorted(end_all(lambda: marked(prefix), grace_s))
+    shared = shared_memory(marked(prefix))
+    ended = end_all(lambda: marked(prefix), grace_s)
+    unlink(shared)
+    return sorted(ended)

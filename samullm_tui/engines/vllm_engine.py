@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,8 +123,12 @@ class VllmEngine:
             )
             inherited = {name: value for name, value in os.environ.items() if name not in DROPPED}
             self._log_start = self._log.stat().st_size if self._log.exists() else 0
-            env = inherited | dict(command.env)
-            self._process = await KeptProcess.start(command.argv, env, self._log, self._cookie)
+            # Its sockets: a short path, as Unix asks for, that is for this user alone.
+            scratch = Path(tempfile.mkdtemp(prefix="samullm-"))
+            env = inherited | dict(command.env) | {"VLLM_RPC_BASE_PATH": str(scratch)}
+            self._process = await KeptProcess.start(
+                command.argv, env, self._log, self._cookie, scratch=scratch
+            )
             self._client = VllmClient(f"http://127.0.0.1:{port}", self._cookie, key)
             cause = await self._until_ours(self._process, self._client)
         if cause is None:

@@ -220,7 +220,7 @@ def idle(clock_s: float) -> EngineState:
 
 
 def take_over(s: State, e: int, state: EngineState, start_s: float) -> None:
-    """Engine e goes on where it was; what waited and was dealt to another replica meanwhile is left out."""
+    """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
     s.clock[e, CLOCK] = max(start_s, state.clock_s)
     stays = s.req[state.waiting, ENGINE] == e
     prompts = np.concatenate(
@@ -271,7 +271,7 @@ def busy_s(
 def engine_after(s: State, e: int, done: npt.NDArray[np.bool_]) -> EngineState:
     running, waiting = (np.zeros(s.eng[e, column], np.int64) for column in (RUNNING, WAIT_COUNT))
     computed = np.zeros_like(running)
-    export(s, e, running, computed, waiting)
+    waiting = waiting[: export(s, e, running, computed, waiting)]
     prompts = s.req[np.concatenate([running, waiting]), PROMPT]
     assigned = np.flatnonzero((s.req[:, ENGINE] == e) & ~done)
     return EngineState(float(s.clock[e, CLOCK]), running, computed, waiting, prompts, assigned)

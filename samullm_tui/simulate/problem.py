@@ -80,7 +80,7 @@ class EngineState:
     """A running engine between two stages. It starts no step before `clock_s`.
 
     running   requests in their order, with `computed` tokens of each in the KV cache
-    waiting   requests in the queue, in its order
+    waiting   preempted requests, which stand first in the queue, in its order
     prompts   tokens of the prompts of running and waiting, as this engine got them
     assigned  unfinished requests dealt to it, those above included
     """

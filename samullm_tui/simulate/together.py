@@ -14,6 +14,7 @@ from samullm_tui.simulate.requests import arrive, blocks, settle
 from samullm_tui.simulate.state import (
     BLOCK,
     BLOCKED,
+    CLOCK,
     COMPUTED,
     DECODED,
     DONE,
@@ -39,6 +40,7 @@ from samullm_tui.simulate.state import (
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
+    SCHEDULED,
     SETTLED,
     TOKENS,
     USED,
@@ -96,7 +98,7 @@ def place(
 
 @compiled
 def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts: I64) -> None:
-    """Queue and KV cache of a kept engine, as `export` read them."""
+    """KV cache and preempted requests of a kept engine, as `export` read them."""
     eng = s.eng[e]
     for i in range(running.size):
         r = running[i]
@@ -114,6 +116,7 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.req[r, PROMPT] = prompts[running.size + i]
         s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
         s.req[r, PHASE] = WAITING
+        s.times[r, SCHEDULED] = s.clock[e, CLOCK]
         append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
         eng[WAIT_COUNT] += 1
 
@@ -133,8 +136,11 @@ def arrivals(s: State) -> None:
 
 
 @compiled
-def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> None:
-    """Reads the running list with the tokens in the KV cache, and the queue, into arrays of their lengths."""
+def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
+    """Reads the running list with the tokens in the KV cache, and the queue, into arrays of their lengths.
+
+    Returns how many at the front of the queue were preempted; the others stand in the order of their arrival.
+    """
     r = s.eng[e, RUN_HEAD]
     for i in range(running.size):
         running[i] = r
@@ -142,10 +148,13 @@ def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> None:
         if s.req[r, PHASE] == SETTLED:
             computed[i] += s.eng[e, DECODED]
         r = s.req[r, NEXT]
+    preempted = 0
     r = s.eng[e, WAIT_HEAD]
     for i in range(waiting.size):
         waiting[i] = r
+        preempted += not np.isnan(s.times[r, SCHEDULED])
         r = s.req[r, NEXT]
+    return preempted
 
 
 @compiled

@@ -85,7 +85,7 @@ def spawn_supervisor(run: str) -> None:
     paths = existing_run(run)
     if is_locked(paths.lock):
         raise RunError(Problem(run, "", "has a supervisor already", f"`samullm-tui attach {run}` shows it"))
-    before = paths.log.stat().st_size if paths.log.exists() else 0
+    said_before, recorded_before = _size(paths.log), _size(paths.journal)
     command = (sys.executable, "-m", "samullm_tui.supervisor", str(paths.folder))
     with open(paths.log, "ab", opener=_private) as log:
         started = subprocess.run(
@@ -94,9 +94,10 @@ def spawn_supervisor(run: str) -> None:
     deadline_s = time.monotonic() + START_S
     while time.monotonic() < deadline_s:
         if started.returncode != 0 or not is_locked(paths.lock):
-            if _has_ended(paths):
+            # A short run may be over before anybody asked.
+            if _size(paths.journal) > recorded_before and _has_ended(paths):
                 return
-            raise RunError(Problem(run, "", f"its supervisor did not start: {_said(paths.log, before)}"))
+            raise RunError(Problem(run, "", f"its supervisor did not start: {_said(paths.log, said_before)}"))
         try:
             ControlClient(paths).status()
             return
@@ -192,8 +193,12 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _has_ended(paths: RunPaths) -> bool:
-    """Whether the run's last word is that it ended: a short run may be over before anybody asked."""
+    """Whether the run's last word is that it ended."""
     last: AnyEvent | None = None
     try:
         for event in JournalTail(paths.folder).poll():

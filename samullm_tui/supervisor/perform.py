@@ -199,12 +199,12 @@ class Runner:
     # --- what the engines tell (FleetListener) ---
 
     def engine_ready(self, replica: Replica, engine: Engine, started: Started) -> None:
+        now_s = self._clock()
         self._recorder.emit(
-            EngineReady(
-                at_s=self._clock(), replica=replica, load_s=started.load_s, kv_blocks=started.kv_blocks
-            )
+            EngineReady(at_s=now_s, replica=replica, load_s=started.load_s, kv_blocks=started.kv_blocks)
         )
-        self.state.engines[replica.name].status = "serving"
+        state = self.state.engines[replica.name]
+        state.status, state.ready_s = "serving", now_s
         self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from pathlib import Path
@@ -87,7 +86,6 @@ def _simulate(spec: RunSpec, workload: Workload, plan: Plan) -> Planned:
 
 def main() -> int:
     """Arguments: the run's folder. What is wrong with the input is part of the answer."""
-    os.setpriority(os.PRIO_PROCESS, 0, 5)
     spec = read_spec(RunPaths(Path(sys.argv[1])))
     try:
         planned = plan_here(spec)

@@ -31,6 +31,7 @@ class EngineState:
     queued: int = 0
     fresh: bool = False
     hold_until_s: float = 0.0
+    ready_s: float = 0.0
     failures: int = 0
 
     @property

@@ -93,7 +93,10 @@ class Sampler:
             return EngineStats(running=sent, waiting=0, output_tokens_total=self._runner.output_tokens(name))
 
     def _engine_sample(self, replica: Replica, stats: EngineStats, now_s: float) -> EngineSample:
-        before_s, before = self._before.get(replica.name, (now_s, stats.output_tokens_total))
+        ready_s = self._runner.state.engines[replica.name].ready_s
+        before_s, before = self._before.get(replica.name, (ready_s, 0))
+        if before_s < ready_s:  # of its last start
+            before_s, before = ready_s, 0
         self._before[replica.name] = (now_s, stats.output_tokens_total)
         made, took_s = stats.output_tokens_total - before, now_s - before_s
         return EngineSample(

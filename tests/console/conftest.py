@@ -46,7 +46,7 @@ def make_app(sources: FakeSources) -> MakeApp:
 
 async def settle(pilot: Pilot[object]) -> None:
     """Until all that was started has come to an end and is drawn."""
-    for _ in range(3):
+    for _ in range(2):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 

@@ -11,7 +11,7 @@ import msgspec
 from samullm_tui.console.reports import CheckReport, LengthReport
 from samullm_tui.console.sources import Command, Place, Vitals
 from samullm_tui.domain.application import LLM, Application, DataSet, Node
-from samullm_tui.domain.errors import ApplicationError, Problem, RunError
+from samullm_tui.domain.errors import ApplicationError, ClusterError, Problem, RunError
 from samullm_tui.domain.event import (
     Alternative,
     AnyEvent,
@@ -134,9 +134,12 @@ class FakeSources:
         self.planning_may_end.set()
         self.cancelled = False
         self.refuse: RunError | None = None
+        self.place_error: ClusterError | None = None
         self.theme = ""
 
     def place(self) -> Place:
+        if self.place_error:
+            raise self.place_error
         return self.place_of_run
 
     def applications(self) -> Sequence[Path]:

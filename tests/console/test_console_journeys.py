@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from samullm_tui.console.sources import Vitals
-from samullm_tui.domain.errors import Problem, RunError
+from samullm_tui.domain.errors import ClusterError, Problem, RunError
 from samullm_tui.domain.event import RunEnded
 from tests.console.conftest import MakeApp, press, settle, shown
-from tests.console.fakes import RUN, FakeSources, FakeTail, beginning, middle
+from tests.console.fakes import RUN, FakeSources, FakeTail, beginning, ending, middle
 
 APP = Path("/apps/chain-summary.toml")
 
@@ -97,7 +97,7 @@ async def test_plans_are_ranked_compared_and_told_in_full(make_app: MakeApp) -> 
         text = await press(pilot, "down")
         assert "Plan 2 min-heuristic" in text
         assert "Plan 1 greedy" in text
-        assert "Stage 1  ~0.0s to" in await press(pilot, "enter")
+        assert "Stage 1  ~0s to" in await press(pilot, "enter")
 
 
 async def test_lengths_go_through_llms_families_and_scales(make_app: MakeApp) -> None:
@@ -155,7 +155,26 @@ async def test_an_ended_run_stays_ended_without_a_supervisor(make_app: MakeApp, 
     async with make_app(run=RUN).run_test() as pilot:
         await settle(pilot)
         assert "✗ failed" in shown(pilot)
+        assert "! no GPU left" in shown(pilot)
         assert "failed: no GPU left" in await press(pilot, "l")
+
+
+async def test_an_ended_run_says_how_to_get_its_outputs(make_app: MakeApp, sources: FakeSources) -> None:
+    sources.tail_of_run = FakeTail([*beginning(), *middle(), *ending()])
+    async with make_app(run=RUN).run_test() as pilot:
+        await settle(pilot)
+        assert f"samullm-tui export {RUN} -o OUT.jsonl" in shown(pilot)
+        assert " 94 " not in shown(pilot), "nobody measures a GPU of a run that is over"
+
+
+async def test_a_cluster_that_does_not_exist_is_said_not_thrown(
+    make_app: MakeApp, sources: FakeSources
+) -> None:
+    sources.place_error = ClusterError(Problem("b200:8", "", "unknown cluster preset 'b200'"))
+    async with make_app().run_test() as pilot:
+        await settle(pilot)
+        assert "unknown cluster preset 'b200'" in shown(pilot)
+        assert "unknown cluster preset" in await press(pilot, "down", "enter")
 
 
 async def test_what_keeps_a_supervisor_from_recording_is_shown(

@@ -81,7 +81,7 @@ def test_columns_stand_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0.0s"),
+        (0, "0s"),
         (7.44, "7.4s"),
         (9.96, "10s"),
         (59.6, "1m 00s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from samullm_tui.console.local import LocalSources
 from samullm_tui.console.reports import CheckReport
 from samullm_tui.console.runbook import RunBook
 from samullm_tui.console.sources import Settings
+from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.cluster import Cluster, GpuType, cluster_from_preset, islands_of
 from samullm_tui.domain.errors import InputError, SamullmError
 from samullm_tui.locations import APPS
@@ -161,3 +163,41 @@ def test_the_chosen_theme_is_remembered() -> None:
     assert sources.saved_theme() == ""
     sources.save_theme("light")
     assert sources.saved_theme() == "light"
+
+
+async def test_a_plan_that_was_approved_runs_to_its_end(home: Path) -> None:
+    sources = LocalSources(Settings(cluster="a100-80g:4", engine="simulated", speed="max", samples=2))
+    forecast = await sources.forecast(APPS / "selftest.toml")
+    run = await sources.launch(APPS / "selftest.toml", forecast.candidates[0])
+    await asyncio.to_thread(wait_for, lambda: not sources.vitals(run).alive)
+    (ended,) = sources.runs()
+    assert (ended.run, ended.status, ended.errors) == (run, "succeeded", 0)
+    assert ended.outputs == ended.requests == sum(forecast.requests.values())
+
+
+async def test_a_run_that_cannot_start_says_why(home: Path, tmp_path: Path) -> None:
+    from tests.console.fakes import FORECAST
+
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "x"\n')
+    sources = LocalSources(Settings(cluster="a100-80g:8", engine="simulated"))
+    with pytest.raises(InputError, match="llms"):
+        await sources.launch(bad, FORECAST.candidates[0])
+    assert not list(sources.runs())
+
+
+async def test_what_a_thread_raises_is_raised_where_it_is_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(lambda: 1 / 0)
+    assert await in_thread(divmod, 7, 2) == (3, 1)
+
+
+def test_a_thread_that_hangs_keeps_nobody_from_leaving() -> None:
+    never = threading.Event()
+
+    async def leave() -> None:
+        asyncio.create_task(in_thread(never.wait))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    never.set()

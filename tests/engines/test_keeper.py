@@ -108,6 +108,33 @@ async def test_the_log_is_for_the_owner_alone(process: KeptProcess, tmp_path: Pa
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
 
 
+async def test_shared_memory_and_scratch_folder_of_a_killed_process_are_removed(
+    cookie: str, tmp_path: Path
+) -> None:
+    scratch, ready = tmp_path / "scratch", tmp_path / "ready"
+    scratch.mkdir()
+    script = (
+        "import os, signal, sys, time\n"
+        "from multiprocessing import resource_tracker, shared_memory\n"
+        "resource_tracker.register = lambda *_: None\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "memory = shared_memory.SharedMemory(create=True, size=4096)\n"
+        "open(sys.argv[1], 'w').write(memory.name)\n"
+        "os.rename(sys.argv[1], sys.argv[2])\n"
+        "time.sleep(3600)\n"
+    )
+    argv = [sys.executable, "-I", "-c", script, str(scratch / "name"), str(ready)]
+    process = await KeptProcess.start(
+        argv, {COOKIE: cookie}, tmp_path / "log", cookie, grace_s=0.0, scratch=scratch
+    )
+    assert await until_async(ready.exists)
+    memory = Path("/dev/shm") / ready.read_text()
+    assert memory.exists()
+    await process.stop()
+    assert not memory.exists()
+    assert not scratch.exists()
+
+
 async def test_a_program_that_does_not_exist_is_an_error_with_its_name(cookie: str, tmp_path: Path) -> None:
     with pytest.raises(EngineStartError, match="no-such-program: No such file"):
         await KeptProcess.start(["no-such-program"], {}, tmp_path / "log", cookie)

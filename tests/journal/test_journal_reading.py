@@ -63,6 +63,7 @@ def test_a_journal_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
         ),
         (frame(encode(RUN[0])) + b"x" + DATA, f"byte {len(frame(encode(RUN[0])))}: the journal is damaged"),
     ],
+    ids=["text", "bare JSON", "zeros", "future event", "not UTF-8", "wrong type", "damaged"],
 )
 def test_what_is_no_recording_is_named(tmp_path: Path, data: bytes, says: str) -> None:
     path = write(tmp_path / "journal.jsonl", data)
@@ -73,7 +74,9 @@ def test_what_is_no_recording_is_named(tmp_path: Path, data: bytes, says: str) -
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(DATA)[:-20], b"not gzip", gzip.compress(DATA)[:30] + bytes(90)]
+    "data",
+    [gzip.compress(DATA)[:-20], b"not gzip", gzip.compress(DATA)[:30] + bytes(90)],
+    ids=["cut short", "not gzip", "zeroed"],
 )
 def test_a_broken_gz_is_named(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(RecordingError, match="not a whole gzip file"):

@@ -125,7 +125,8 @@ class PlanReference:
         states = {}
         unfinished = np.array([f is None for f in self.finish_s])
         for e, (replica, engine) in enumerate(self.engines.items()):
-            running, waiting = engine.schedule.running, list(engine.schedule.waiting)
+            running = engine.schedule.running
+            waiting = [r for r in engine.schedule.waiting if r.scheduled_s is not None]
             states[replica] = EngineState(
                 engine.schedule.now,
                 np.array([r.index for r in running], np.int64),
@@ -155,7 +156,8 @@ class PlanReference:
                 old = before[replica].schedule
                 engine.schedule.now = max(self.now, old.now)
                 engine.schedule.running = old.running
-                engine.schedule.waiting.extend(r for r in old.waiting if self.engine_of[r.index] == e)
+                preempted = [r for r in old.waiting if r.scheduled_s is not None]
+                engine.schedule.waiting.extend(r for r in preempted if self.engine_of[r.index] == e)
                 here |= {r.index for r in engine.members()}
         for index in range(self.n):
             parents = self.problem.table.parents_of(index)

@@ -37,6 +37,8 @@ def duration(seconds: float | None) -> str:
         return "–"
     if seconds < 0:
         return "−" + duration(-seconds)
+    if seconds < 0.05:
+        return "0s"
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)

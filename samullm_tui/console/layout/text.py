@@ -33,6 +33,7 @@ Segment = tuple[str, str]
 Line = list[Segment]
 Align = Literal["left", "right"]
 ELLIPSIS = "…"
+MIN_RULE = 3
 
 
 def clean(text: str) -> str:
@@ -94,12 +95,14 @@ def spread(left: Iterable[Segment], right: Iterable[Segment], width: int) -> Lin
     return [*pad_line(left, width - line_width(end)), *end]
 
 
-def heading(text: str, width: int, note: str = "") -> Line:
+def heading(text: str, width: int, note: str = "", note_style: str = "dim") -> Line:
     """A section heading continued as a hairline, with a note at its right end."""
     title, end = clean(text), clean(note)
+    room = width - cell_len(title) - MIN_RULE - 2
+    end = fit(end, max(0, room)) if cell_len(end) > room else end
     rule = width - cell_len(title) - cell_len(end) - (2 if end else 1)
     line: Line = [(title, "bold"), (" " + "─" * max(0, rule), "hairline")]
-    return pad_line([*line, (f" {end}", "dim")] if end else line, width)
+    return pad_line([*line, (f" {end}", note_style)] if end else line, width)
 
 
 def styled(line: Iterable[Segment], extra: str) -> Line:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.plans import PlansScreen
 from samullm_tui.console.screens.scrolling import ScrollScreen
 from samullm_tui.console.sources import Place
+from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.application import ApplicationView, application_lines
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import Problem, SamullmError
@@ -39,10 +39,10 @@ class ApplicationScreen(ScrollScreen):
     async def _load(self) -> None:
         sources = self.console.sources
         try:
-            self.application = await asyncio.to_thread(sources.load, self.path)
+            self.application = await in_thread(sources.load, self.path)
             self.working = "counting requests …"
             self.redraw()
-            self.place = await asyncio.to_thread(sources.place)
+            self.place = await in_thread(sources.place)
             self.redraw()
             report = await sources.check(self.path)
             self.requests = report.requests

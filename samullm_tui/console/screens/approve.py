@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ from textual import events
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.sources import Place
+from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.approve import WORD, ApproveView, approve_lines
 from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
@@ -41,7 +41,7 @@ class ApproveScreen(ConsoleScreen):
         self.run_worker(self._look(), group="gpus")
 
     async def _look(self) -> None:
-        self.gpus_now = await asyncio.to_thread(self.console.sources.gpus_now)
+        self.gpus_now = await in_thread(self.console.sources.gpus_now)
         self.redraw()
 
     def where(self) -> tuple[Line, Line]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 
-from samullm_tui.console.layout.text import Line
+from samullm_tui.console.layout.text import Line, Segment
 from samullm_tui.console.screens.scrolling import ListScreen
+from samullm_tui.console.threads import in_thread
+from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.library import Entry, Preview, RecordingHead, library_body, matching
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.journal.timeline import Timeline
@@ -35,7 +36,7 @@ class LibraryScreen(ListScreen):
         self.runs: list[Entry] = []
         self.previews: dict[Path, Preview] = {}
         self.field: str | None = None
-        self._place = ""
+        self._place: Segment = ("", "dim")
 
     # Data
 
@@ -52,22 +53,28 @@ class LibraryScreen(ListScreen):
 
     async def _scan(self) -> None:
         sources = self.console.sources
-        applications = await asyncio.to_thread(sources.applications)
-        recordings = await asyncio.to_thread(sources.recordings)
+        applications = await in_thread(sources.applications)
+        recordings = await in_thread(sources.recordings)
         self.files = [Entry("application", path.stem, path) for path in applications]
         self.files += [Entry("recording", _recording_name(path), path) for path in recordings]
         await self._look_at_runs()
         self.redraw()
         for entry in self.files:
-            self.previews[entry.path] = await asyncio.to_thread(self._preview, entry)
+            self.previews[entry.path] = await in_thread(self._preview, entry)
             self.redraw()
-        place = await asyncio.to_thread(sources.place)
-        self._place = f"{place.title}" + ("" if place.engine == "vllm" else " (simulated)")
+        self._place = await self._where_runs_go()
         self.redraw()
+
+    async def _where_runs_go(self) -> Segment:
+        try:
+            place = await in_thread(self.console.sources.place)
+        except SamullmError as error:
+            return brief(error.problems[0]), "bad"
+        return place.title + ("" if place.engine == "vllm" else " (simulated)"), "dim"
 
     async def _look_at_runs(self) -> None:
         before, here = self.runs, self.chosen
-        summaries: Sequence[RunSummary] = await asyncio.to_thread(self.console.sources.runs)
+        summaries: Sequence[RunSummary] = await in_thread(self.console.sources.runs)
         self.runs = [Entry("run", summary.run, Path(summary.directory), summary) for summary in summaries]
         if self.runs != before:
             self._keep(here)
@@ -104,7 +111,7 @@ class LibraryScreen(ListScreen):
         return entries[min(self.cursor, len(entries) - 1)] if entries else None
 
     def where(self) -> tuple[Line, Line]:
-        return [("Library", "bold")], [(self._place, "dim")]
+        return [("Library", "bold")], [self._place]
 
     def body(self, width: int, height: int) -> list[Line]:
         return library_body(

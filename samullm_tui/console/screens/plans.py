@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +11,11 @@ from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.approve import ApproveScreen
 from samullm_tui.console.screens.waiting import WaitingScreen
 from samullm_tui.console.sources import Place
+from samullm_tui.console.threads import in_thread
+from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.plans import PlansView, plans_body, ranked
 from samullm_tui.domain.application import Application
+from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.plan import Candidate, Forecast
 
 __all__ = ["PlansScreen"]
@@ -45,7 +47,10 @@ class PlansScreen(WaitingScreen[Forecast]):
         self.run_worker(self._look(), group="place")
 
     async def _look(self) -> None:
-        self.place = await asyncio.to_thread(self.console.sources.place)
+        try:
+            self.place = await in_thread(self.console.sources.place)
+        except SamullmError as error:
+            self.say(brief(error.problems[0]), "bad")
         self.redraw()
 
     @property
@@ -151,6 +156,7 @@ class PlansScreen(WaitingScreen[Forecast]):
     def do_copy(self) -> None:
         if self.result is None or self.chosen is None:
             return
-        words = ["samullm-tui", "plan", str(self.path), "--cluster", self.result.cluster]
+        words = ["samullm-tui", "plan", str(self.path)]
+        words += ["--cluster", self.place.cluster] if self.place and self.place.cluster else []
         words += ["--seed", str(self.result.seed), "--rank", str(self.chosen.rank), "-o", "PLAN.json"]
         self.copy(shlex.join(words), "the command that writes this plan")

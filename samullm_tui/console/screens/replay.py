@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import ClassVar
 from samullm_tui.console.describe import KEPT, log_of
 from samullm_tui.console.layout.text import Line, heading
 from samullm_tui.console.screens.running import MomentScreen
+from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import problem_lines
 from samullm_tui.console.views.run import run_title, transport_line
 from samullm_tui.domain.errors import Problem, SamullmError
@@ -48,7 +48,7 @@ class ReplayScreen(MomentScreen):
 
     async def _load(self) -> None:
         try:
-            self._timeline = await asyncio.to_thread(self.console.sources.timeline, self.path)
+            self._timeline = await in_thread(self.console.sources.timeline, self.path)
         except SamullmError as error:
             self.playing, self.problems = False, error.problems
             self.redraw()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.confirm import ConfirmScreen
 from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.sources import Command, Vitals
+from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.plans import PlansView, plans_body
 from samullm_tui.domain.errors import SamullmError
@@ -73,13 +73,15 @@ class RunScreen(MomentScreen):
     async def _advance(self) -> bool:
         """Everything that is new, in pieces, so that a long journal shows while it is read."""
         changed = False
-        while self._feed is not None and (moment := await asyncio.to_thread(self._feed.advance)):
+        while self._feed is not None and (moment := await in_thread(self._feed.advance)):
+            if changed:
+                self.redraw()
             self.state, self.log_lines, changed = moment.state, moment.log, True
         return changed
 
     async def _look(self) -> bool:
         before = self._vitals
-        self._vitals = await asyncio.to_thread(self.console.sources.vitals, self.run_name)
+        self._vitals = await in_thread(self.console.sources.vitals, self.run_name)
         return before != self._vitals
 
     @property
@@ -92,7 +94,15 @@ class RunScreen(MomentScreen):
     def trouble(self) -> str:
         if self._unreadable:
             return self._unreadable
-        return self._vitals.trouble if self._vitals is not None and self.state.ended is None else ""
+        if self.state.ended is not None:
+            return super().trouble
+        return self._vitals.trouble if self._vitals is not None else ""
+
+    @property
+    def note(self) -> str:
+        if self.state.ended is None or not self.state.finished:
+            return ""
+        return f"samullm-tui export {self.run_name} -o OUT.jsonl  writes the outputs"
 
     @property
     def waiting(self) -> bool:
@@ -205,7 +215,7 @@ class RunScreen(MomentScreen):
     async def _answered(self, what: str, ask: Callable[[], str]) -> None:
         """Asks the supervisor off the event loop, and shows its answer."""
         try:
-            answer = await asyncio.to_thread(ask)
+            answer = await in_thread(ask)
         except SamullmError as error:
             self.say(brief(error.problems[0]), "bad")
             return

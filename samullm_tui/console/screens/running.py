@@ -32,7 +32,12 @@ class MomentScreen(ListScreen):
 
     @property
     def trouble(self) -> str:
-        """What keeps the supervisor from going on."""
+        """What keeps the run from going on, or why it failed."""
+        return self.state.cause if self.state.ended == "failed" else ""
+
+    @property
+    def note(self) -> str:
+        """What to do next."""
         return ""
 
     def transport(self, width: int) -> Line | None:
@@ -53,6 +58,7 @@ class MomentScreen(ListScreen):
             show_log=self.show_log,
             transport=self.transport(width - 2),
             trouble=self.trouble,
+            note=self.note,
         )
         return run_body(view, width, height)
 

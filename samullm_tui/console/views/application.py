@@ -41,7 +41,7 @@ def application_lines(view: ApplicationView, width: int) -> list[Line]:
             *_graph(app, view.requests, marks),
             [],
         ]
-        lines += [heading("LLMs", inner), *(_llm(llm, marks[llm.name], app, inner) for llm in app.llms), []]
+        lines += [heading("LLMs", inner), *(_llm(llm, marks[llm.name], inner) for llm in app.llms), []]
         lines += [heading("Data", inner), *(_data(data) for data in app.data), []]
         lines += [heading("Where it would run", inner), *_place(view.place, app, inner)]
     elif view.working:
@@ -76,20 +76,16 @@ def _note(node: Node, requests: Mapping[str, int]) -> str:
     return " · ".join(parts)
 
 
-def _llm(llm: LLM, mark: Mark, app: Application, width: int) -> Line:
-    nodes = sum(node.llm == llm.name for node in app.nodes)
-    known = [
-        f"context {llm.context:,}" if llm.context else "",
-        f"tp {', '.join(map(str, llm.tp))}" if llm.tp else "",
-    ]
+def _llm(llm: LLM, mark: Mark, width: int) -> Line:
+    known = [f"context {llm.context:,}" if llm.context else ""]
+    known += [f"tp {' or '.join(map(str, llm.tp))}" if llm.tp else ""]
     known += [f"{key} {value}" for key, value in llm.engine.items()]
     name = min(24, max(12, width // 4))
     return [
         (mark.letter, f"{mark.text_style} bold"),
         (f" {fit(llm.name, name)} ", ""),
-        (fit("" if llm.checkpoint == llm.name else llm.checkpoint, min(40, width // 3)), "dim"),
-        (f" {plural(nodes, 'node'):>8}  ", ""),
-        (", ".join(part for part in known if part), "dim"),
+        (fit("" if llm.checkpoint == llm.name else llm.checkpoint, min(44, width * 2 // 5)), "dim"),
+        ("  " + ", ".join(part for part in known if part), ""),
     ]
 
 

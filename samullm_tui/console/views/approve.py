@@ -80,7 +80,7 @@ def _gpus(view: ApproveView) -> list[Line]:
     busy = [gpu for gpu in view.gpus_now if gpu.index in used and (gpu.memory_used_bytes or 0) > IN_USE_BYTES]
     if not busy:
         return [_pair("GPUs", which, "now empty" if view.gpus_now else "what they hold is not known")]
-    lines = [_pair("GPUs", which, "others use some of them; such a GPU is waited for, then left out")]
+    lines = [_pair("GPUs", which, "some in use by others: waited for, then left out")]
     return lines + [
         [
             (" " * 14, ""),

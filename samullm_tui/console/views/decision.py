@@ -14,11 +14,12 @@ LABEL = 11
 def decision_lines(at_s: float, decision: Decision, came_of_it: str, width: int) -> list[Line]:
     """All lines of the decision in words."""
     inner = width - 2
+    head = f"{clock(at_s)}  {decision.kind}"
+    first, *rest = wrap(decision.what, max(10, inner - len(head) - 2)) or [""]
     lines: list[Line] = [
-        [(f"{clock(at_s)}  ", "dim"), (decision.kind, "accent bold")],
-        *_told("", decision.what, inner, "bold"),
-        [],
+        [(f"{clock(at_s)}  ", "dim"), (decision.kind, "accent bold"), (f"  {first}", "bold")]
     ]
+    lines += [[(" " * (len(head) + 2) + line, "bold")] for line in rest] + [[]]
     lines += _told("saw", decision.saw or "nothing was noted", inner)
     lines += [[], *_alternatives(decision, inner)]
     if came_of_it:
@@ -36,7 +37,7 @@ def _told(label: str, text: str, width: int, style: str = "") -> list[Line]:
 def _alternatives(decision: Decision, width: int) -> list[Line]:
     if not decision.alternatives:
         return _told("compared", "there was no choice to make", width)
-    name = min(60, max(16, width - LABEL - 16 - 15 - 9))
+    name = min(60, max(14, width - LABEL - 16 - 15 - 9))
     lines: list[Line] = []
     for i, alternative in enumerate(decision.alternatives):
         label = "compared" if i == 0 else ""
@@ -53,5 +54,5 @@ def _alternative(alternative: Alternative, name: int, *, chosen: bool) -> Line:
         (fit(alternative.what, name), "bold" if chosen else ""),
         (f"  {ends:<14}", ""),
         (f"  {cost:<13}", "dim"),
-        (" ◀ chosen" if chosen else "", "accent"),
+        ((" ◀ chosen" if name > 14 else " ◀") if chosen else "", "accent"),
     ]

@@ -31,7 +31,7 @@ GLYPHS = (
     ("▒", "an LLM is being loaded"),
     ("·", "a GPU without work"),
     ("│", "now"),
-    ("A B C", "LLMs, with the same letter and colour on every screen"),
+    ("A B C", "LLMs: one letter and colour on every screen"),
     ("≈", "estimated: this LLM was never measured"),
 )
 SHOWN = {
@@ -52,7 +52,8 @@ def help_lines(screen: str, actions: Sequence[Action], width: int) -> list[Line]
     inner = width - 2
     lines: list[Line] = [[(line, "")] for line in wrap(ABOUT.get(screen, ""), min(inner, 100))]
     lines += [[], heading("Keys", inner)]
-    for action in actions:
+    # What is only known here first, moving about last.
+    for action in sorted(actions, key=lambda action: not action.glyph):
         lines += _key(action, inner)
     lines += [[], heading("Signs", inner)]
     lines += [[(fit(f"  {glyph}", 10), "accent"), (meaning, "")] for glyph, meaning in GLYPHS]

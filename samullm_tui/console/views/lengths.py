@@ -72,11 +72,11 @@ def _figures(llm: LLMLengths, width: int) -> Line:
 
 def _families(view: LengthsView) -> list[Line]:
     families = view.llm.families
-    lines: list[Line] = [[(f"  {'family':<14}{'KS':>7}{'AIC':>14}{'p99':>9}", "dim")]]
+    lines: list[Line] = [[(f"  {'family':<13}{'KS':>7}{'AIC':>11}{'p99':>8}", "dim")]]
     lines.append(
         [
-            (f"  {'measured':<14}{'–':>7}{'–':>14}{count(view.llm.p99):>9}", ""),
-            ("   used for planning", "dim"),
+            (f"  {'measured':<13}{'–':>7}{'–':>11}{count(view.llm.p99):>8}", ""),
+            ("   for planning", "dim"),
         ]
     )
     best = min(families, key=lambda family: family.aic, default=None)
@@ -86,10 +86,10 @@ def _families(view: LengthsView) -> list[Line]:
 def _family(family: Family, best: Family | None, *, drawn: bool) -> Line:
     line: Line = [
         ("▸ " if drawn else "  ", "accent"),
-        (f"{family.name:<14}{family.ks:>7.3f}{family.aic:>14,.0f}{count(family.p99):>9}", ""),
+        (f"{family.name:<13}{family.ks:>7.3f}{family.aic:>11,.0f}{count(family.p99):>8}", ""),
         ("   best fit" if family is best else "", "good"),
     ]
-    return styled(pad_line(line, 59), "cursor") if drawn else line
+    return styled(pad_line(line, 54), "cursor") if drawn else line
 
 
 def _source(view: LengthsView, width: int) -> list[Line]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Preview", "RecordingHead", "library_body", "matching"]
 
 GROUPS = (("application", "Applications"), ("run", "Runs"), ("recording", "Recordings"))
+ENDED = frozenset({"succeeded", "failed"})
 EMPTY = {
     "application": "no application files here",
     "run": "none yet: open an application, plan it, approve",
@@ -139,10 +140,16 @@ def _file_note(preview: Preview | None) -> tuple[str, str]:
 
 def _run_row(run: RunSummary, width: int) -> Line:
     glyph, style = STATUS.get(run.status, ("?", "dim"))
-    note: str = run.status
-    if run.status not in {"succeeded", "planning", "waiting for approval"} and run.requests:
-        note = f"{run.status} {100 * (run.outputs + run.errors) // run.requests} %"
+    note = f"{run.status}{_progress(run)}"
     return [(f"{glyph} ", style), (fit(run.run, width - len(note) - 3), ""), (" ", ""), (note, style)]
+
+
+def _progress(run: RunSummary) -> str:
+    """How far it is while that is open; what went wrong when it is not."""
+    if run.status in ENDED:
+        return f" {plural(run.errors, 'error')}" if run.errors else ""
+    started = run.requests and run.status not in {"planning", "waiting for approval"}
+    return f" {100 * (run.outputs + run.errors) // run.requests} %" if started else ""
 
 
 # The preview

@@ -96,14 +96,20 @@ def _title(candidate: Candidate) -> str:
 # The table
 
 
+def _name_width(width: int) -> int:
+    """The plan's name gives way to the band where it is narrow."""
+    return NAME if width >= 70 else NAME - 5
+
+
 def _table(view: PlansView, width: int) -> list[Line]:
+    name = _name_width(width)
     bands = tuple(candidate.makespan_s for candidate in view.candidates)
     axis = band_axis(
-        bands, view.forecast.lower_bound_s, max(8, width - 4 - NAME - FIGURE - GAP - HOURS - LOADS)
+        bands, view.forecast.lower_bound_s, max(8, width - 4 - name - FIGURE - GAP - HOURS - LOADS)
     )
     shown = "p90" if view.by_p90 else "p50"
-    labels = axis_labels(axis, max(2, axis.width // 6))
-    head = f"  # {'plan':<{NAME}}{shown:>{FIGURE - 2}}  {labels}{'gap':>{GAP}}{'GPU·h':>{HOURS}}{'loads':>{LOADS}}"
+    labels = axis_labels(axis, max(2, axis.width // 5))
+    head = f"  # {'plan':<{name}}{shown:>{FIGURE - 2}}  {labels}{'gap':>{GAP}}{'GPU·h':>{HOURS}}{'loads':>{LOADS}}"
     return [[(head, "dim")], *(_candidate(view, i, axis, width) for i in range(len(view.candidates)))]
 
 
@@ -117,7 +123,8 @@ def _candidate(view: PlansView, index: int, axis: Axis, width: int) -> Line:
         ("▸" if here else " ", "accent"),
         (f"{candidate.rank:>2} ", ""),
         *pad_line(
-            [(candidate.plan.planner, "bold" if here else ""), (" compared" if kept else "", "dim")], NAME
+            [(candidate.plan.planner, "bold" if here else ""), (" compared" if kept else "", "dim")],
+            _name_width(width),
         ),
         (f"{'~' + duration(makespan):>{FIGURE - 1}}  ", ""),
         *band_line(candidate.makespan_s, axis, "accent" if here else "", view.forecast.lower_bound_s),
@@ -174,11 +181,8 @@ def _legend(view: PlansView, chosen: Candidate, width: int) -> list[Line]:
     """Letters and names, as many lines as they need."""
     lines: list[Line] = []
     current: Line = []
-    parts = [
-        _legend_part(view.marks[llm], llm, story)
-        for llm, story in placement_story(chosen).items()
-        if llm in view.marks
-    ]
+    story = placement_story(chosen)
+    parts = [_legend_part(mark, llm, story[llm]) for llm, mark in view.marks.items() if llm in story]
     for part in [*parts, [("▒ loading", "dim")]]:
         if current and line_width(current) + line_width(part) + 3 > width:
             lines.append(current)

@@ -31,8 +31,14 @@ from samullm_tui.journal.run_state import RunState
 
 __all__ = ["ROOMY", "RunView", "run_body", "run_title", "transport_line"]
 
+LOW = 18
+"""A body higher than this has an empty line to spare."""
+
 BRAND = 11
 """Cells of the title line that every screen has."""
+
+BESIDE = 74
+"""Lines narrower than this have no room for GPUs beside the LLMs: the chart has them."""
 
 ROOMY = 34
 """A body at least this high shows tables and charts together."""
@@ -55,6 +61,7 @@ class RunView(Struct, frozen=True):
     show_log: bool = False
     transport: Line | None = None
     trouble: str = ""
+    note: str = ""
 
 
 def run_title(state: RunState, status: str, width: int) -> tuple[Line, Line]:
@@ -75,12 +82,9 @@ def _expected(state: RunState) -> Line:
     if band is None:
         return [(state.application, "dim")]
     if state.ended is not None and state.makespan_s and state.plan is not None and band.p50:
-        share = signed_percent(state.makespan_s / state.plan.makespan_s.p50 - 1)
-        return [
-            ("forecast was ", "dim"),
-            (f"~{duration(state.plan.makespan_s.p50)}", ""),
-            (f"  it took {share}", "dim"),
-        ]
+        planned = state.plan.makespan_s.p50
+        share = signed_percent(state.makespan_s / planned - 1)
+        return [(f"plan ~{duration(planned)}", "dim"), (f"  actual {share}", "")]
     return [
         (f"forecast ~{duration(band.p50)}", ""),
         (f"  p10 {duration(band.p10)}  p90 {duration(band.p90)}", "dim"),
@@ -94,8 +98,8 @@ def run_body(view: RunView, width: int, height: int) -> list[Line]:
     head.append(_progress(view.state, inner))
     if view.trouble:
         head.append(pad_line([("! ", "bad bold"), (view.trouble, "bad")], inner))
-    elif height > 18:
-        head.append([])
+    elif height > LOW or view.note:
+        head.append([(view.note, "dim")])
     lines = [*head, *_middle(view, inner, height - len(head), roomy=height >= ROOMY)]
     lines += _history(view, inner, max(2, height - len(lines)))
     return [[(" ", ""), *line] for line in lines[:height]]
@@ -107,7 +111,7 @@ def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
     whole = 2 * state.gpu_count + 3
     if roomy:
         tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
-        return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 8)), []]
+        return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 6)), []]
     if view.chart:
         return charts(state, view.marks, width, min(whole, room - 2))
     tables = _tables(view, width, min(rows, max(3, room - 8)) + 1)
@@ -115,10 +119,13 @@ def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
 
 
 def _tables(view: RunView, width: int, height: int) -> list[Line]:
+    live = view.state.ended is None and view.status != "interrupted"
+    if width < BESIDE:
+        return llm_table(view.state, view.marks, width, height, live=live)
     left = gpu_width(view.state, width)
     right = width - left - 3
-    gpus = gpu_table(view.state, view.marks, left, height)
-    llms = llm_table(view.state, view.marks, right, height)
+    gpus = gpu_table(view.state, view.marks, left, height, live=live)
+    llms = llm_table(view.state, view.marks, right, height, live=live)
     rows = max(len(gpus), len(llms))
     gpus += [[] for _ in range(rows - len(gpus))]
     llms += [[] for _ in range(rows - len(llms))]
@@ -130,7 +137,12 @@ def _progress(state: RunState, width: int) -> Line:
     share = ended / requests if requests else None
     text: Line = [
         (f" {100 * share:3.0f} %" if share is not None else "    –", "bold"),
-        (f"   {ended:,} of {plural(requests, 'request')}", ""),
+        (
+            f"   {ended:,} of {plural(requests, 'request')}"
+            if width >= BESIDE
+            else f"   {ended:,} of {requests:,}",
+            "",
+        ),
         (f"   {plural(state.errors, 'error')}", "bad bold" if state.errors else "dim"),
         (f"   {state.retries:,} retried", "warning" if state.retries else "dim"),
     ]
@@ -141,17 +153,17 @@ def _progress(state: RunState, width: int) -> Line:
 
 
 def _history(view: RunView, width: int, height: int) -> list[Line]:
+    title = heading("Log" if view.show_log else "Decisions", width, _trouble(view.state), "warning")
     if view.show_log:
-        return [heading("Log", width, _trouble(view.state)), *_log(view.log, view.cursor, width, height - 1)]
-    note = _trouble(view.state)
-    return [heading("Decisions", width, note), *_decisions(view, width, height - 1)]
+        return [title, *_log(view.log, view.cursor, width, height - 1)]
+    return [title, *_decisions(view, width, height - 1)]
 
 
 def _trouble(state: RunState) -> str:
     if not state.problems:
         return ""
     last = state.problems[-1]
-    return f"last problem {clock(last.at_s)} {last.where}"
+    return f"! {clock(last.at_s)} {last.where}: {last.cause}"
 
 
 def _decisions(view: RunView, width: int, height: int) -> list[Line]:

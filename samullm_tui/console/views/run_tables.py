@@ -24,39 +24,54 @@ HISTORY_FROM = 60
 
 def gpu_width(state: RunState, width: int) -> int:
     """How much of a line the GPU table takes: less when nobody measures power and temperature."""
-    return max(32, (width - 3) * 5 // 12 if not _meters(state) else (width - 3) * 12 // 25)
+    return max(32, (width - 3) * 5 // 12 if not _meters(state) else width * 11 // 25)
 
 
 def _meters(state: RunState) -> bool:
     return any(gpu.power_w is not None or gpu.temperature_c is not None for gpu in state.gpus.values())
 
 
-def gpu_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
-    """A header and a line for each GPU; the host below, where there is room."""
+def gpu_table(
+    state: RunState, marks: Mapping[str, Mark], width: int, height: int, *, live: bool
+) -> list[Line]:
+    """A header and a line for each GPU; the host below, where there is room.
+
+    Unless `live` nobody measures any more: old figures would look like news, so none are shown.
+    """
     if state.gpu_kind == "cpu":
         return _slots(state, marks, width, height)
+    samples = state.gpus if live else {}
     meters = _meters(state)
     history = 16 if width >= HISTORY_FROM else 0
     bar = width - 5 - 4 - 8 - (9 if meters else 0) - (history + 1 if history else 0)
-    simulated = any(sample.simulated for sample in state.gpus.values())
-    name = fit("~utilization %" if simulated else "utilization %", bar + 4 + (history + 1 if history else 0))
+    room = bar + 4 + (history + 1 if history else 0)
+    name = fit(_bar_name(state, room), room)
     lines: list[Line] = [[(f"GPU  {name}{'GiB':>8}{'    W  °C' if meters else ''}", "dim")]]
-    lines += [_gpu(state, gpu, marks, bar, history, meters=meters) for gpu in range(state.gpu_count)]
-    return _with_host(_cut(lines, height, "GPUs"), state, height)
+    for gpu in range(state.gpu_count):
+        sample = samples.get(gpu, GpuSample(gpu))
+        lines.append(_gpu(sample, _holder(state, gpu, marks), _past(state, gpu, history), bar, meters=meters))
+    return _with_host(_cut(lines, height, "GPUs"), state if live else RunState(), height)
 
 
-def _gpu(
-    state: RunState, gpu: int, marks: Mapping[str, Mark], bar: int, history: int, *, meters: bool
-) -> Line:
-    sample = state.gpus.get(gpu, GpuSample(gpu))
-    letter, style = _holder(state, gpu, marks)
-    memory = f"{gib(sample.memory_used_bytes)}/{gib(sample.memory_total_bytes)}"
+def _bar_name(state: RunState, room: int) -> str:
+    simulated = "~" if any(sample.simulated for sample in state.gpus.values()) else ""
+    return f"{simulated}utilization %" if room >= 14 else f"{simulated}util %"
+
+
+def _past(state: RunState, gpu: int, width: int) -> Line:
+    """The utilization of a GPU so far, where there is room for it."""
     past = [value or 0.0 for value in state.gpu_utilization.get(gpu, [])]
+    return [*sparkline(past, width, "dim", 1.0), (" ", "")] if width else []
+
+
+def _gpu(sample: GpuSample, holder: tuple[str, str], past: Line, bar: int, *, meters: bool) -> Line:
+    letter, style = holder
+    memory = f"{gib(sample.memory_used_bytes)}/{gib(sample.memory_total_bytes)}"
     line: Line = [
-        (f"{gpu:>2} ", "dim"),
+        (f"{sample.index:>2} ", "dim"),
         (letter, f"{style} bold"),
         (" ", ""),
-        *([*sparkline(past, history, "dim", 1.0), (" ", "")] if history else []),
+        *past,
         *filled(sample.utilization, bar, style),
         (f"{percent(sample.utilization):>4}", ""),
         (f"{memory if sample.memory_total_bytes else '–':>8}", ""),
@@ -131,7 +146,9 @@ class Totals(Struct, frozen=True):
     kv_usage: float | None = None
 
 
-def llm_table(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+def llm_table(
+    state: RunState, marks: Mapping[str, Mark], width: int, height: int, *, live: bool
+) -> list[Line]:
     """A header and a line for each LLM; throughput and nodes below, where there is room."""
     done = width >= 52
     room = width - 2 - 6 - 6 - 5 - 6 - 4 - (8 if done else 0)
@@ -140,7 +157,7 @@ def llm_table(state: RunState, marks: Mapping[str, Mark], width: int, height: in
     for llm, sums in state.llms.items():
         lines.append(_llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), room, done=done))
     lines = _cut(lines, height, "LLMs")
-    return [*lines, *_below(state, marks, width, height - len(lines))]
+    return [*lines, *_below(state, marks, width, height - len(lines), live=live)]
 
 
 def _totals(state: RunState, llm: str) -> Totals:
@@ -177,12 +194,12 @@ def _llm(llm: str, sums: LLMState, now: Totals, mark: Mark, room: int, *, done: 
     ]
 
 
-def _below(state: RunState, marks: Mapping[str, Mark], width: int, room: int) -> list[Line]:
+def _below(state: RunState, marks: Mapping[str, Mark], width: int, room: int, *, live: bool) -> list[Line]:
     """Throughput, then how far each node is."""
     if room < 2:
         return []
     rates = [rate for _, rate in state.throughput]
-    now = f" {compact(rates[-1]) if rates else '–'} tok/s"
+    now = f" {compact(rates[-1]) if rates and live else '–'} tok/s"
     lines: list[Line] = [[], [*sparkline(rates, width - len(now), "dim"), (now, "")]]
     if room >= len(lines) + 1 + len(state.nodes) and len(state.nodes) > 1:
         lines.append([])
@@ -190,10 +207,12 @@ def _below(state: RunState, marks: Mapping[str, Mark], width: int, room: int) ->
         ended = node.finished + node.failed
         share = ended / node.requests if node.requests else None
         mark = marks.get(node.llm, Mark("?", 0))
-        tail = f" {compact(ended):>6}/{compact(node.requests)}"
+        tail = fit(f"{compact(ended)}/{compact(node.requests)}", 14, "right")
         bar = max(4, width // 3)
-        label = width - bar - max(14, len(tail))
-        lines.append(
-            pad_line([(fit(name, label), "dim"), *filled(share, bar, mark.text_style), (tail, "")], width)
-        )
+        line: Line = [
+            (fit(name, width - bar - len(tail)), "dim"),
+            *filled(share, bar, mark.text_style),
+            (tail, ""),
+        ]
+        lines.append(pad_line(line, width))
     return lines[:room]
