@@ -82,6 +82,11 @@ def _planning(parser: Parser) -> None:
     )
 
 
+def _pace(parser: Parser) -> None:
+    text = "of simulated engines: times wall time, or max (default 10)"
+    parser.add_argument("--speed", type=_speed, default=10.0, metavar="X", help=text)
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -114,6 +119,8 @@ def _console_verbs(verbs: Verbs[Parser]) -> None:
     parser = _add(verbs, "open", "console", "opens the console: the library, or an application")
     parser.add_argument("application", type=Path, nargs="?", metavar="APP")
     _machine(parser)
+    _planning(parser)
+    _pace(parser)
     parser = _add(verbs, "attach", "console", "the console on a run")
     parser.add_argument("run", nargs="?", metavar="RUN", help="default: the latest")
     parser = _add(verbs, "replay", "console", "the console on a recording: a run's name, folder or journal")
@@ -169,9 +176,7 @@ def _run_verbs(verbs: Verbs[Parser]) -> None:
     _machine(parser)
     _planning(parser)
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="run this plan")
-    parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="X", help="of simulated engines: times wall time, or max"
-    )
+    _pace(parser)
     parser.add_argument("--yes", action="store_true", help="approve the best plan")
     parser.add_argument("--detach", action="store_true", help="return at once; the run goes on")
     _json(parser)

@@ -23,7 +23,14 @@ __all__ = ["attach", "open_", "replay"]
 
 def open_(arguments: Namespace) -> int:
     _needs_a_terminal()
-    settings = Settings(cluster=arguments.cluster, engine=arguments.engine, seed=arguments.seed)
+    settings = Settings(
+        cluster=arguments.cluster,
+        engine=arguments.engine,
+        seed=arguments.seed,
+        speed="max" if math.isinf(arguments.speed) else arguments.speed,
+        samples=arguments.samples,
+        quantile=arguments.quantile,
+    )
     if arguments.application is not None and not arguments.application.exists():
         raise InputError(
             Problem(str(arguments.application), "", "there is no such file", "an application file (TOML)")

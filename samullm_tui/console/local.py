@@ -99,6 +99,7 @@ class LocalSources:
             gpus=cluster.gpus,
             present=cluster.origin == "detected" or cluster.gpu.kind == "cpu",
             notes=machine.notes,
+            speed=self._settings.speed,
         )
 
     def _chosen(self) -> Machine:

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
-__all__ = ["Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
+__all__ = ["SIMULATED_SPEED", "Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
 
 Command = Literal["pause", "resume", "drain", "stop"]
+
+
+SIMULATED_SPEED = 10.0
+"""Simulated seconds a second, when nobody said: a night's job can be watched in an hour."""
 
 
 class Settings(Struct, frozen=True):
@@ -28,7 +32,7 @@ class Settings(Struct, frozen=True):
     cluster: str | None = None
     engine: EngineKind | None = None
     seed: int = 0
-    speed: float | Literal["max"] = 1.0
+    speed: float | Literal["max"] = SIMULATED_SPEED
     samples: int = 20
     quantile: float = 0.5
 
@@ -46,6 +50,7 @@ class Place(Struct, frozen=True):
     gpus: int
     present: bool
     notes: tuple[str, ...] = ()
+    speed: float | Literal["max"] = 1.0
 
 
 class Vitals(Struct, frozen=True):

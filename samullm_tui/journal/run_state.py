@@ -181,8 +181,8 @@ class RunState(Struct, omit_defaults=True):
 
     @property
     def replans(self) -> int:
-        """How many decisions changed the placements of the plan."""
-        return sum(decision.kind == "switch" for _, decision in self.decisions)
+        """How many decisions left the plan: going on to its next stage is none, choosing among alternatives is."""
+        return sum(d.kind == "switch" and d.chosen is not None for _, d in self.decisions)
 
     @property
     def makespan_s(self) -> float | None:

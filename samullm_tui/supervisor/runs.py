@@ -86,7 +86,7 @@ def result(run: str) -> RunResult:
         errors=summary.errors,
         makespan_s=state.makespan_s,
         predicted_makespan_s=state.plan.makespan_s.p50 if state.plan else None,
-        replans=_replans(state),
+        replans=state.replans,
         directory=summary.directory,
     )
 
@@ -108,8 +108,3 @@ def _summary(paths: RunPaths, alive: bool, state: RunState) -> RunSummary:
 
 def _state(paths: RunPaths) -> RunState:
     return fold(read_events(paths.journal))
-
-
-def _replans(state: RunState) -> int:
-    """Going on to the plan's next stage is no replan: only a decision among alternatives is."""
-    return sum(d.kind == "switch" and d.chosen is not None for _, d in state.decisions)

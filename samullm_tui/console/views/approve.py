@@ -54,10 +54,18 @@ def approve_lines(view: ApproveView, width: int) -> list[Line]:
         [],
     ]
     if view.place.engine == "simulated":
-        note = "Simulated engines: no LLM is loaded and none answers; times are simulated."
+        note = (
+            f"Simulated engines{_pace(view.place)}: no LLM is loaded and none answers; times are simulated."
+        )
         lines += [*[[(line, "warning")] for line in wrap(note, width - 6)], []]
     lines += [[(view.working, "dim")]] if view.working else _question(view.typed)
     return [[("   ", ""), *line] for line in lines]
+
+
+def _pace(place: Place) -> str:
+    if place.speed == "max":
+        return ", as fast as they go"
+    return "" if place.speed == 1 else f", {place.speed:g} seconds a second"
 
 
 def _pair(name: str, value: str, note: str = "") -> Line:
@@ -80,7 +88,7 @@ def _gpus(view: ApproveView) -> list[Line]:
     busy = [gpu for gpu in view.gpus_now if gpu.index in used and (gpu.memory_used_bytes or 0) > IN_USE_BYTES]
     if not busy:
         return [_pair("GPUs", which, "now empty" if view.gpus_now else "what they hold is not known")]
-    lines = [_pair("GPUs", which, "some in use by others: waited for, then left out")]
+    lines = [_pair("GPUs", which, "some in use by others: engines may not start there")]
     return lines + [
         [
             (" " * 14, ""),
