@@ -37,19 +37,17 @@ def _simulate(
     outlook: Outlook, wanted: Mapping[int, Size], why: str, at_s: float
 ) -> tuple[Stage, StageTrace]:
     """The stage to the finish of the first unit without a source inside it."""
-    placements = outlook.task.place(wanted, outlook.running)
+    task, placements = outlook.task, outlook.task.place(wanted, outlook.running)
     heads = [tuple(map(outlook.name, unit)) for unit in outlook.heads(wanted)]
-    until = heads[0]
-    while True:
+    until: tuple[str, ...] = ()
+    first = heads[0]
+    while first != until:
+        until = first
         stage = Stage(placements, until, why)
-        task = outlook.task
         trace = simulate_stage(
             task.problem, task.output_tokens, outlook.progress, stage, outlook.running, at_s
         )
         ends = {unit: max(trace.llm_finish_s.get(llm, float("inf")) for llm in unit) for unit in heads}
         first = min(heads, key=lambda unit: ends[unit])
-        if ends[first] >= trace.end_s:
-            break
-        until = first
     finished = tuple(p.llm for p in placements if p.llm in trace.llm_finish_s)
     return Stage(placements, finished, why), trace
