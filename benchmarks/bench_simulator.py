@@ -6,6 +6,7 @@ The workload: requests whose lengths are drawn from the shipped tables (prompts 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from benchmarks.table import print_table
 from samullm_tui.catalog.lengths import distribution_of
 from samullm_tui.catalog.profiles import profile_of
 from samullm_tui.domain.cluster import PRESETS
-from samullm_tui.simulate.engine import EngineConfig, simulate_requests
+from samullm_tui.latency.model import IterationLatency
+from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.simulate.engine import EngineConfig, EngineTrace, simulate_requests
 from tests.simulate.reference import Reference, Request
 
 REPEATS = 5
@@ -25,39 +28,35 @@ def main() -> None:
     assert profile is not None
     assert lengths is not None
     config = EngineConfig(256, 2048, profile.kv_blocks or 3727, 16, 4096)
-    rows = []
-    for count in (100, 1_000, 10_000):
-        rng = np.random.default_rng(0)
-        prompts = np.clip(rng.lognormal(5.0, 1.0, count), 1, 2000).astype(np.int64)
-        outputs = np.clip(lengths.sample(count, rng), 1, 2000)
-        arrival = np.zeros(count)
-        trace = simulate_requests(config, profile.iteration, arrival, prompts, outputs)
-        fast_s = min(
-            _timed(lambda: simulate_requests(config, profile.iteration, arrival, prompts, outputs))
-            for _ in range(REPEATS)
-        )  # noqa: B023
-        requests = [
-            Request(i, 0.0, int(p), int(o)) for i, (p, o) in enumerate(zip(prompts, outputs, strict=True))
-        ]
-        plain = Reference(config, profile.iteration, requests)
-        plain_s = _timed(plain.run)
-        same = "yes" if len(plain.rows) == trace.iterations else "NO"
-        rows.append(
-            (
-                f"{count:,}",
-                f"{trace.iterations:,}",
-                f"{fast_s * 1e3:.2f}",
-                f"{plain_s * 1e3:.0f}",
-                f"{plain_s / fast_s:.0f}x",
-                same,
-            )
-        )
+    rows = [_row(count, config, profile.iteration, lengths) for count in (100, 1_000, 10_000)]
     header = ("requests", "steps", "simulator ms", "plain loop ms", "ratio", "same steps")
     print_table("one engine: compiled event jumps against a plain step loop", header, rows)
 
 
-def _timed(call: object) -> float:
-    assert callable(call)
+def _row(
+    count: int, config: EngineConfig, latency: IterationLatency, lengths: LengthDistribution
+) -> tuple[str, ...]:
+    rng = np.random.default_rng(0)
+    prompts = np.clip(rng.lognormal(5.0, 1.0, count), 1, 2000).astype(np.int64)
+    outputs = np.clip(lengths.sample(count, rng), 1, 2000)
+
+    def jumps() -> EngineTrace:
+        return simulate_requests(config, latency, np.zeros(count), prompts, outputs)
+
+    trace = jumps()
+    jumps_s = min(_timed(jumps) for _ in range(REPEATS))
+    plain = Reference(
+        config,
+        latency,
+        [Request(i, 0.0, int(p), int(o)) for i, (p, o) in enumerate(zip(prompts, outputs, strict=True))],
+    )
+    plain_s = _timed(plain.run)
+    same = "yes" if len(plain.rows) == trace.iterations else "NO"
+    figures = (f"{jumps_s * 1e3:.2f}", f"{plain_s * 1e3:.0f}", f"{plain_s / jumps_s:.0f}x")
+    return (f"{count:,}", f"{trace.iterations:,}", *figures, same)
+
+
+def _timed(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

@@ -25,12 +25,13 @@ from samullm_tui.domain.event import (
     RequestRetried,
 )
 from samullm_tui.domain.plan import Plan
-from samullm_tui.forecast.plan_file import read_plan
+from samullm_tui.forecast.plan_file import check_plan, read_plan
 from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.export import export_rows
 from samullm_tui.supervisor.launch import create_run, follow, spawn_supervisor
 from samullm_tui.supervisor.machine import Machine, choose_machine
 from samullm_tui.supervisor.runs import RunResult, list_runs, result, run_summary
+from samullm_tui.workload.application_file import load_application
 
 __all__ = ["export", "resume", "run", "runs", "start_and_follow", "stop"]
 
@@ -52,7 +53,7 @@ def run(arguments: Namespace) -> int:
         machine.engine,
         speed=arguments.speed,
         seed=arguments.seed,
-        plan=_plan(arguments.plan),
+        plan=_plan(arguments),
         approved=arguments.yes,
         samples=arguments.samples,
         quantile=arguments.quantile,
@@ -65,8 +66,12 @@ def run(arguments: Namespace) -> int:
     return _follow_and_report(name, as_json=arguments.json, ask=not arguments.yes)
 
 
-def _plan(path: Path | None) -> Plan | None:
-    return read_plan(path).plan if path else None
+def _plan(arguments: Namespace) -> Plan | None:
+    """The plan file that was given, when it is one for the application. `create_run` checks its placements."""
+    if arguments.plan is None:
+        return None
+    application = load_application(arguments.application, allow_outside=arguments.allow_outside)
+    return check_plan(read_plan(arguments.plan), str(arguments.plan), application=application.name, wrong=[])
 
 
 def start_and_follow(application: Path, machine: Machine, *, approve: bool) -> RunResult:

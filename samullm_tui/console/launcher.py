@@ -30,7 +30,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     plan: Plan
     speed: float | Literal["max"] = 1.0
     seed: int = 0
-    samples: int = 20
+    samples: int | None = None
     quantile: float = 0.5
 
 

@@ -167,7 +167,8 @@ class LocalSources:
                 "--cluster",
                 _cluster_words(machine.cluster, settings, folder),
             ]
-            words += ["--seed", str(settings.seed), "--samples", str(settings.samples)]
+            words += ["--seed", str(settings.seed)]
+            words += ["--samples", str(settings.samples)] if settings.samples else []
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
 
     async def launch(self, application: Path, candidate: Candidate) -> str:

@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True):
     engine: EngineKind | None = None
     seed: int = 0
     speed: float | Literal["max"] = SIMULATED_SPEED
-    samples: int = 20
+    samples: int | None = None
     quantile: float = 0.5
 
 

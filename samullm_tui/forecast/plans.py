@@ -20,7 +20,7 @@ from samullm_tui.planner.rank import median_bound, rank
 from samullm_tui.planner.search import search
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["draws_of", "make_forecast"]
+__all__ = ["draws_of", "make_forecast", "samples_for"]
 
 SAMPLES, LARGE_SAMPLES = 20, 8
 JUDGES = 4
@@ -33,11 +33,12 @@ def make_forecast(
 ) -> Forecast:
     """Candidates of all planners, best first by the `quantile` of their makespan over `samples` draws.
 
-    Without `samples` their number follows from the number of requests. The same seed gives the same forecast, `planning_s` aside. Raises ApplicationError and PlacementError.
+    Without `samples` their number follows from the number of requests. The same seed gives the same forecast,
+    `planning_s` aside. Raises ApplicationError and PlacementError.
     """
     started = time.perf_counter()
     inputs = build_problem(workload, cluster)
-    samples = samples or (SAMPLES if len(workload.table) < LARGE_REQUESTS else LARGE_SAMPLES)
+    samples = samples or samples_for(workload)
     planning, *ranking = draws_of(inputs, seed, 1 + samples)
     plans = _plans(inputs, planning, seed)
     bound_s = median_bound(inputs.problem, ranking)
@@ -65,6 +66,11 @@ def _plans(inputs: ForecastInputs, planning: IntArray, seed: int) -> list[Plan]:
     others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
     found = search(problem, planning, np.random.default_rng(seed), task, others=others)
     return [found, *(planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic))]
+
+
+def samples_for(workload: Workload) -> int:
+    """How many draws to rank by when nobody said: fewer where each takes long and varies little."""
+    return SAMPLES if len(workload.table) < LARGE_REQUESTS else LARGE_SAMPLES
 
 
 def draws_of(inputs: ForecastInputs, seed: int | tuple[int, ...], count: int) -> list[IntArray]:

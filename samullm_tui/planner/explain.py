@@ -17,7 +17,6 @@ __all__ = ["compare", "explain"]
 AS_GOOD = 0.05
 """A simpler plan within this share of the best one is worth a word."""
 BASELINES = ("max-heuristic", "min-heuristic")
-SIMPLEST_FIRST = (*BASELINES, "greedy")
 MOST_STAGES = 12
 
 
@@ -136,7 +135,7 @@ def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
         f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.01))}: "
         f"{_simpler(other)} is as good as this plan."
         for other in candidates[1:]
-        if _is_simpler(other, this) and _value(other) <= (1 + AS_GOOD) * value
+        if other.plan.planner in BASELINES and _value(other) <= (1 + AS_GOOD) * value
     ]
     if this.plan.planner in BASELINES:
         said = ["No planner found anything better than this simple plan."]
@@ -161,14 +160,7 @@ def _against_best(best: Candidate, this: Candidate, value: float) -> str:
 def _simpler(other: Candidate) -> str:
     if other.plan.planner == "max-heuristic":
         return "one LLM at a time on all GPUs"
-    if other.plan.planner == "min-heuristic":
-        return "all ready LLMs at once, GPUs split evenly,"
-    return other.plan.planner
-
-
-def _is_simpler(other: Candidate, this: Candidate) -> bool:
-    order = {name: k for k, name in enumerate(SIMPLEST_FIRST)}
-    return order.get(other.plan.planner, 9) < order.get(this.plan.planner, 9)
+    return "all ready LLMs at once, GPUs split evenly,"
 
 
 def _value(candidate: Candidate) -> float:

@@ -11,7 +11,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 
 __all__ = ["Links", "compiled", "inlined", "links_of", "no_links", "units_of"]
 
-compiled = njit(cache=True, _nrt=False, error_model="numpy")
+compiled = njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 """Kernels neither create nor keep arrays: counting references would take two thirds of their time.
 
 Compiled code is cached by its own file alone: after a change in one of these modules delete their `__pycache__`.

@@ -46,7 +46,7 @@ def create_run(
     seed: int = 0,
     plan: Plan | None = None,
     approved: bool = False,
-    samples: int = 20,
+    samples: int | None = None,
     quantile: float = 0.5,
     allow_outside: bool = False,
 ) -> str:

@@ -36,7 +36,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     """What to run. `application` is an absolute path, `speed` applies to simulated engines only.
 
     `plan` is run without planning when given; `approved` approves the best candidate beforehand.
-    `samples` and `quantile` are of the planning.
+    `samples` and `quantile` are of the planning (no `samples`: as many as it takes for the size).
     """
 
     run: str
@@ -47,7 +47,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     seed: int = 0
     plan: Plan | None = None
     approved: bool = False
-    samples: int = 20
+    samples: int | None = None
     quantile: float = 0.5
     allow_outside: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,5 @@ def _number(text: str | None, column: str, name: str, place: str, problems: list
 
 
 def _duplicates(ids: Iterable[str], name: str) -> list[Problem]:
-    seen: set[str] = set()
-    twice = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-    return [Problem(name, "id", f"{i!r} stands there twice", "each id once") for i in twice[:SHOWN]]
+    twice = [i for i, count in Counter(ids).items() if count > 1]
+    return [Problem(name, "id", f"{i!r} stands there more than once", "each id once") for i in twice[:SHOWN]]
