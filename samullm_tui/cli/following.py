@@ -1,0 +1,147 @@
+"""Following a run on a terminal without the console: what it does, line by line, on stderr."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+from samullm_tui.cli.output import print_table, say, seconds
+from samullm_tui.domain.errors import RunError
+from samullm_tui.domain.event import (
+    AnyEvent,
+    Approved,
+    ControlReceived,
+    Decided,
+    EngineFailed,
+    EngineReady,
+    EngineStarting,
+    PlanningFinished,
+    RequestFailed,
+    RequestRetried,
+)
+from samullm_tui.supervisor.client import ControlClient
+from samullm_tui.supervisor.launch import follow, spawn_supervisor
+
+__all__ = ["Follower"]
+
+ERRORS_SHOWN = 10
+
+
+class Follower:
+    """Tells on stderr what a run does, until it ends. The first Ctrl-C drains the run, the second stops it now.
+
+    `ask`: asks for approval of a plan. `seen`: events that are old news. `interrupts` counts the Ctrl-C.
+    """
+
+    def __init__(self, name: str, *, ask: bool = False, seen: int = 0) -> None:
+        self._name = name
+        self._ask = ask
+        self._seen = seen
+        self._errors = 0
+        self.interrupts = 0
+
+    def spawn(self) -> None:
+        """Starts the supervisor. A Ctrl-C meanwhile counts when it answers: else the run would go on unseen."""
+        held: list[int] = []
+
+        def hold(number: int, _: FrameType | None) -> None:
+            held.append(number)
+
+        before = signal.signal(signal.SIGINT, hold)
+        try:
+            spawn_supervisor(self._name)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        for _ in held:
+            self._interrupted()
+
+    def to_the_end(self) -> None:
+        while True:
+            try:
+                for event in self._events():
+                    self._tell(event)
+                if self._errors > ERRORS_SHOWN:
+                    say(
+                        f"and {self._errors - ERRORS_SHOWN:,} errors more, all of them in errors.jsonl of the run"
+                    )
+                return
+            except KeyboardInterrupt:
+                self._interrupted()
+
+    def _events(self) -> Iterator[AnyEvent]:
+        for index, event in enumerate(follow(self._name)):
+            if index >= self._seen:
+                self._seen = index + 1
+                yield event
+
+    def _tell(self, event: AnyEvent) -> None:
+        self._errors += isinstance(event, RequestFailed)
+        if isinstance(event, RequestFailed) and self._errors > ERRORS_SHOWN:
+            return
+        line = _line(event)
+        if line:
+            say(f"{seconds(event.at_s):>8}  {line}")
+        if isinstance(event, PlanningFinished) and self._ask:
+            self._ask_for_approval(event)
+
+    def _ask_for_approval(self, event: PlanningFinished) -> None:
+        rows = [
+            (
+                f"{c.rank} {c.plan.planner}",
+                f"~{seconds(c.makespan_s.p50)}",
+                f"{seconds(c.makespan_s.p10)} to {seconds(c.makespan_s.p90)}",
+                f"{c.gpu_hours:.2f}",
+                str(c.loads),
+            )
+            for c in event.candidates
+        ]
+        print_table(("plan (simulated)", "p50", "p10 to p90", "GPU·h", "loads"), rows, file=sys.stderr)
+        self._ask = False
+        known = {str(candidate.rank) for candidate in event.candidates}
+        say(f"type the number of the plan to start ({', '.join(sorted(known))}), anything else to give up:")
+        answer = sys.stdin.readline().strip()
+        client = ControlClient(self._name)
+        if answer in known:
+            client.approve(int(answer), by="command line")
+        else:
+            client.stop()
+
+    def _interrupted(self) -> None:
+        self.interrupts += 1
+        try:
+            if self.interrupts == 1:
+                say("finishing what is in flight, then stopping (Ctrl-C again stops now)")
+                ControlClient(self._name).drain()
+            else:
+                ControlClient(self._name).stop()
+        except RunError as error:
+            # It has ended meanwhile, or its supervisor is gone: following it says which.
+            say(str(error))
+
+
+def _line(event: AnyEvent) -> str:
+    """An event in words, empty for those that come by the thousand."""
+    match event:
+        case PlanningFinished():
+            best = event.candidates[0]
+            return f"planned: {best.plan.planner} ~{seconds(best.makespan_s.p50)} (simulated)"
+        case Approved():
+            return f"plan {event.rank} approved by {event.by}"
+        case EngineStarting():
+            return f"{event.replica.name} is loading"
+        case EngineReady():
+            return f"{event.replica.name} is ready after {seconds(event.load_s)}"
+        case EngineFailed():
+            return f"{event.replica.name} failed: {event.cause}"
+        case Decided():
+            return f"{event.decision.kind}: {event.decision.what}"
+        case RequestRetried():
+            return f"{event.node} {event.id} again: {event.cause}"
+        case RequestFailed():
+            return f"{event.node} {event.id} has no output: {event.cause}"
+        case ControlReceived():
+            return f"{event.command} asked by {event.by}"
+        case _:
+            return ""
