@@ -1,1 +1,1 @@
-"""The command line: one command per verb, thin. See the contract in docs/commands.md."""
+"""The command line: one command per verb, thin. The README lists them."""

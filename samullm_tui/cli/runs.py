@@ -20,7 +20,7 @@ from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.export import export_rows
 from samullm_tui.supervisor.launch import create_run
 from samullm_tui.supervisor.machine import Machine, choose_machine
-from samullm_tui.supervisor.runs import RunResult, list_runs, result, run_summary
+from samullm_tui.supervisor.runs import RunBook, RunResult, result, run_summary
 from samullm_tui.supervisor.spec import existing_run
 from samullm_tui.workload.application_file import load_application
 
@@ -115,7 +115,10 @@ def _report(outcome: RunResult, *, as_json: bool, done: bool) -> int:
 
 
 def runs(arguments: Namespace) -> int:
-    found = list_runs()
+    book = RunBook()
+    found = book.summaries()
+    for problem in book.problems:
+        say(str(problem))
     if arguments.json:
         print_json({"runs": found})
         return 0

@@ -16,7 +16,6 @@ import msgspec
 
 from samullm_tui.console.launcher import Launch, Launched
 from samullm_tui.console.reports import CheckReport, LengthReport, WorkerProblems
-from samullm_tui.console.runbook import RunBook
 from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
@@ -26,6 +25,7 @@ from samullm_tui.domain.plan import Candidate, Forecast
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.locations import RECORDINGS, run_dir, user_themes
+from samullm_tui.supervisor.runs import RunBook
 
 if TYPE_CHECKING:
     from samullm_tui.domain.cluster import Cluster

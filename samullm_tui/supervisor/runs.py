@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
-from samullm_tui.domain.errors import RecordingError
-from samullm_tui.journal.reader import read_events
+from samullm_tui.domain.errors import JournalError, Problem, RecordingError
+from samullm_tui.journal.reader import JournalTail, read_events
 from samullm_tui.journal.state import RunState, Status, fold
 from samullm_tui.locations import runs_dir
 from samullm_tui.supervisor.liveness import is_locked, read_heartbeat
 from samullm_tui.supervisor.spec import RunPaths, existing_run
 
-__all__ = ["RunResult", "RunStatus", "RunSummary", "list_runs", "result", "run_summary"]
+__all__ = ["RunBook", "RunResult", "RunStatus", "RunSummary", "list_runs", "result", "run_summary"]
 
 RunStatus = Status | Literal["interrupted"]
 """`interrupted`: no supervisor, not finished; it can be resumed."""
@@ -51,17 +52,41 @@ class RunResult(Struct, frozen=True, kw_only=True):
     directory: str
 
 
+class RunBook:
+    """All runs, looked at again and again: of each journal only what is new is read. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[JournalTail, RunState]] = {}
+        self.problems: tuple[Problem, ...] = ()
+        """Runs whose journal could not be read when they were last looked at."""
+
+    def summaries(self) -> list[RunSummary]:
+        """All runs that can be read, latest first. Folders that are no runs are left out."""
+        folders = {spec.parent for spec in runs_dir().glob("*/spec.json")}
+        self._known = {folder: entry for folder, entry in self._known.items() if folder in folders}
+        found: list[tuple[float, RunSummary]] = []
+        problems: list[Problem] = []
+        for folder in folders:
+            try:
+                found.append(self._look(folder))
+            except (JournalError, RecordingError) as error:
+                problems += error.problems
+        self.problems = tuple(problems)
+        return [summary for _, summary in sorted(found, key=lambda e: (e[0], e[1].run), reverse=True)]
+
+    def _look(self, folder: Path) -> tuple[float, RunSummary]:
+        """(when the run was created, how it stands)."""
+        paths = RunPaths(folder)
+        tail, state = self._known.setdefault(folder, (JournalTail(folder), RunState()))
+        # The lock is looked at first: a run that ends in between is then not "interrupted".
+        alive = is_locked(paths.lock)
+        fold(tail.poll(), state)
+        return state.created_unix_s, _summary(paths, state, alive=alive)
+
+
 def list_runs() -> list[RunSummary]:
-    """All runs, latest first. Folders that are no runs, and runs whose journal cannot be read, are left out."""
-    runs = []
-    for spec in runs_dir().glob("*/spec.json"):
-        paths = RunPaths(spec.parent)
-        try:
-            alive, state = is_locked(paths.lock), _state(paths)
-        except RecordingError:
-            continue
-        runs.append((state.created_unix_s, _summary(paths, alive, state)))
-    return [summary for _, summary in sorted(runs, key=lambda run: run[0], reverse=True)]
+    """All runs that can be read, latest first."""
+    return RunBook().summaries()
 
 
 def run_summary(run: str) -> RunSummary:
@@ -69,7 +94,7 @@ def run_summary(run: str) -> RunSummary:
     paths = existing_run(run)
     # The lock is looked at first: a run that ends in between is then not "interrupted".
     alive = is_locked(paths.lock)
-    return _summary(paths, alive, _state(paths))
+    return _summary(paths, _state(paths), alive=alive)
 
 
 def result(run: str) -> RunResult:
@@ -77,7 +102,7 @@ def result(run: str) -> RunResult:
     paths = existing_run(run)
     alive = is_locked(paths.lock)
     state = _state(paths)
-    summary = _summary(paths, alive, state)
+    summary = _summary(paths, state, alive=alive)
     return RunResult(
         run=summary.run,
         status=summary.status,
@@ -91,7 +116,7 @@ def result(run: str) -> RunResult:
     )
 
 
-def _summary(paths: RunPaths, alive: bool, state: RunState) -> RunSummary:
+def _summary(paths: RunPaths, state: RunState, *, alive: bool) -> RunSummary:
     heartbeat = read_heartbeat(paths.heartbeat) if alive else None
     return RunSummary(
         run=paths.run,

@@ -157,6 +157,19 @@ def test_bad_requests_are_named_by_line_and_column(
     assert words in message
 
 
+def test_a_plan_for_another_application_is_refused(
+    good: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--cluster", "cpu:1", "--engine", "simulated")
+    assert main(["plan", str(good), *place, "--samples", "1", "-o", str(tmp_path / "plan.json")]) == 0
+    capsys.readouterr()
+    other = tmp_path / "other.toml"
+    other.write_text(good.read_text().replace('name = "small"', 'name = "other"'))
+    message = refused(capsys, "run", other, *place, "--yes", "--plan", tmp_path / "plan.json")
+    assert "plan.json" in message
+    assert "'other'" in message
+
+
 def test_usage_mistakes_end_with_status_2() -> None:
     for arguments in (["plan"], ["plan", "x.toml", "--samples", "none"], ["runs", "--colour"]):
         result = run(*arguments)

@@ -14,12 +14,12 @@ import pytest
 from samullm_tui.console import local
 from samullm_tui.console.local import LocalSources
 from samullm_tui.console.reports import CheckReport
-from samullm_tui.console.runbook import RunBook
 from samullm_tui.console.sources import Settings
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.cluster import Cluster, GpuType, cluster_from_preset, islands_of
 from samullm_tui.domain.errors import InputError, SamullmError
 from samullm_tui.locations import APPS
+from samullm_tui.supervisor.runs import RunBook
 from samullm_tui.workload.cluster_file import load_cluster
 from tests.console.fakes import RUN, beginning, ending, middle, write_journal
 
