@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from samullm_tui.console.launcher import Launch, Launched
-from samullm_tui.console.reports import CheckReport, LengthReport, WorkerProblems
+from samullm_tui.console.reports import CheckReport, WorkerProblems
 from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
+from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Candidate, Forecast
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.timeline import Timeline
@@ -250,8 +251,7 @@ def _kill(pid: int) -> None:
 
 def _failure(words: Sequence[str], status: int, out: bytes, err: bytes) -> SamullmError:
     try:
-        problems = msgspec.json.decode(out, type=WorkerProblems).problems
-        return InputError([Problem(p.file, p.place, p.wrong, p.right) for p in problems])
+        return InputError(msgspec.json.decode(out, type=WorkerProblems).problems)
     except msgspec.DecodeError:
         lines = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
     if status == InputError.exit_status and lines:

@@ -13,7 +13,8 @@ from samullm_tui.domain.event import AnyEvent, EngineKind, GpuSample
 from samullm_tui.domain.plan import Candidate, Forecast
 
 if TYPE_CHECKING:
-    from samullm_tui.console.reports import CheckReport, LengthReport
+    from samullm_tui.console.reports import CheckReport
+    from samullm_tui.domain.length_report import LengthReport
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from graphlib import TopologicalSorter
 from typing import Literal
 
 from msgspec import Struct, field
@@ -107,14 +106,3 @@ class Application(Struct, frozen=True, kw_only=True):
     def has_texts(self) -> bool:
         """Whether every data set has texts, so that the application can run on real engines."""
         return all(data.has_texts for data in self.data)
-
-    def llm_feeds(self) -> dict[str, set[str]]:
-        """For each LLM the other LLMs that feed it directly."""
-        feeds: dict[str, set[str]] = {llm.name: set() for llm in self.llms}
-        for node in self.nodes:
-            feeds[node.llm] |= {self.node(source).llm for source in node.sources} - {node.llm}
-        return feeds
-
-    def node_order(self) -> tuple[str, ...]:
-        """Node names, sources first."""
-        return tuple(TopologicalSorter({n.name: n.sources for n in self.nodes}).static_order())

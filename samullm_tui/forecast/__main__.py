@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Forecast
-from samullm_tui.forecast.lengths import LengthReport, length_report
+from samullm_tui.forecast.lengths import length_report
 from samullm_tui.workload.application_file import load_application
 
 __all__ = ["main"]

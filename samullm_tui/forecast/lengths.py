@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from msgspec import Struct
 
 from samullm_tui.catalog.lengths import distribution_of, names
 from samullm_tui.domain.application import LLM, Application
+from samullm_tui.domain.length_report import Family, LengthReport, LLMLengths
 from samullm_tui.lengths.distribution import LengthDistribution, from_pmf
 from samullm_tui.lengths.families import FamilyFit, fit_families
 
-__all__ = ["Family", "LLMLengths", "LengthReport", "Lengths", "length_report", "lengths_of"]
+__all__ = ["Lengths", "length_report", "lengths_of"]
 
 BINS = 60
 CDF_POINTS = 121
 MOST_CENSORED = 0.1
 """Tables with more answers cut off than this say little about answers that end by themselves: not pooled."""
-
-
-class Family(Struct, frozen=True, kw_only=True):
-    """A fitted family. `cdf` is taken at the `cdf_tokens` of its LLM, `p99` in tokens."""
-
-    name: str
-    parameters: Mapping[str, float]
-    ks: float
-    aic: float
-    p99: float
-    cdf: tuple[float, ...]
-
-
-class LLMLengths(Struct, frozen=True, kw_only=True):
-    """Output tokens of one LLM's answers.
-
-    `histogram[k]` is the share of answers in the bin from `histogram_edges[k]` to `histogram_edges[k + 1]`; the bins
-    go up to p99.5, the last holds all longer answers. `estimated` says what stands in when nobody measured this LLM.
-    """
-
-    llm: str
-    source: str
-    samples: int
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    max: float
-    censored_share: float
-    families: tuple[Family, ...]
-    histogram_edges: tuple[float, ...]
-    histogram: tuple[float, ...]
-    cdf_tokens: tuple[float, ...]
-    cdf: tuple[float, ...]
-    estimated: str = ""
-
-
-class LengthReport(Struct, frozen=True, kw_only=True):
-    """One entry for each LLM, in the order of the application."""
-
-    application: str
-    llms: tuple[LLMLengths, ...]
 
 
 class Lengths(Struct, frozen=True):

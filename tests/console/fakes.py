@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from samullm_tui.console.reports import CheckReport, LengthReport
+from samullm_tui.console.reports import CheckReport
 from samullm_tui.console.sources import Command, Place, Vitals
 from samullm_tui.domain.application import LLM, Application, DataSet, Node
 from samullm_tui.domain.errors import ApplicationError, ClusterError, Problem, RunError
@@ -37,6 +37,7 @@ from samullm_tui.domain.event import (
     StageStarted,
     SupervisorStarted,
 )
+from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.journal.writer import JournalWriter

@@ -65,7 +65,7 @@ async def test_a_worker_that_nobody_waits_for_is_killed_with_its_children(module
     ("program", "kind", "words"),
     [
         (
-            'print(\'{"problems": [{"place": "llms.a", "wrong": "bad"}]}\'); raise SystemExit(2)',
+            'print(\'{"problems": [{"file": "", "place": "llms.a", "wrong": "bad", "right": ""}]}\'); raise SystemExit(2)',
             InputError,
             "llms.a: bad",
         ),

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from samullm_tui.console.layout.gantt import Mark, marks_of
 from samullm_tui.console.layout.text import Line
-from samullm_tui.console.reports import LengthReport, LLMLengths
 from samullm_tui.console.screens.waiting import WaitingScreen
 from samullm_tui.console.views.lengths import LengthsView, lengths_body
 from samullm_tui.domain.application import Application
+from samullm_tui.domain.length_report import LengthReport, LLMLengths
 
 __all__ = ["LengthsScreen"]
 

@@ -9,7 +9,7 @@ from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.histogram import histogram_lines
 from samullm_tui.console.layout.numbers import count
 from samullm_tui.console.layout.text import Line, columns, heading, pad_line, styled, wrap
-from samullm_tui.console.reports import Family, LLMLengths
+from samullm_tui.domain.length_report import Family, LLMLengths
 
 __all__ = ["LengthsView", "lengths_body"]
 

@@ -1,0 +1,51 @@
+"""How long the answers of each LLM are, as figures and as points to draw: what forecasting says and the console shows."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = ["Family", "LLMLengths", "LengthReport"]
+
+
+class Family(Struct, frozen=True, kw_only=True):
+    """A fitted family. `ks`: largest distance of its CDF from the empirical one. `cdf` is taken at the
+    `cdf_tokens` of its LLM, `p99` is in tokens.
+    """
+
+    name: str
+    parameters: dict[str, float]
+    ks: float
+    aic: float
+    p99: float
+    cdf: tuple[float, ...]
+
+
+class LLMLengths(Struct, frozen=True, kw_only=True):
+    """Output tokens of one LLM's answers.
+
+    `histogram[k]` is the share of answers in the bin from `histogram_edges[k]` to `histogram_edges[k + 1]`; the bins
+    go up to p99.5, the last holds all longer answers. `estimated` says what stands in when nobody measured this LLM.
+    """
+
+    llm: str
+    source: str
+    samples: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    max: float
+    censored_share: float
+    families: tuple[Family, ...]
+    histogram_edges: tuple[float, ...]
+    histogram: tuple[float, ...]
+    cdf_tokens: tuple[float, ...]
+    cdf: tuple[float, ...]
+    estimated: str = ""
+
+
+class LengthReport(Struct, frozen=True, kw_only=True):
+    """One entry for each LLM, in the order of the application."""
+
+    application: str
+    llms: tuple[LLMLengths, ...]
