@@ -19,6 +19,17 @@ COLUMNS = ("num_seqs", "prefill_tokens", "prefill_context", "decode_seqs", "deco
 MIN_ROWS = 20
 """Fewer rows cannot hold a fit of a dozen coefficients and rows to check it on."""
 
+MOST = {
+    "num_seqs": 1e6,
+    "prefill_tokens": 1e7,
+    "prefill_context": 1e14,
+    "decode_seqs": 1e6,
+    "decode_context": 1e9,
+    "latency_s": 3600.0,
+}
+"""No step of any engine has more: a larger value is in another unit or a mistake."""
+LEAST_S = 1e-7
+
 MAX_PROBLEMS = 20
 
 
@@ -130,15 +141,21 @@ def _number(text: str) -> float | None:
 def _contradictions(values: list[float]) -> list[tuple[str, str, str]]:
     """(column, what is wrong, what would be right) of one row of numbers from 0 up."""
     num_seqs, prefill_tokens, prefill_context, decode_seqs, decode_context, latency_s = values
-    found = []
-    if latency_s == 0:
-        found.append(("latency_s", "a step that takes no time", "seconds above 0"))
+    found = [
+        (column, f"{value:g} is absurd for one step", f"at most {MOST[column]:g}")
+        for column, value in zip(COLUMNS, values, strict=True)
+        if value > MOST[column]
+    ]
+    if latency_s < LEAST_S:
+        found.append(("latency_s", "a step that takes no time", f"at least {LEAST_S:g} seconds"))
     if prefill_tokens + decode_seqs == 0:
         found.append(
             ("prefill_tokens", "a step that computes nothing", "prefill_tokens or decode_seqs above 0")
         )
     if num_seqs < max(decode_seqs, 1):
         found.append(("num_seqs", f"{num_seqs:g} sequences", "at least 1, and at least decode_seqs"))
+    elif num_seqs == decode_seqs and prefill_tokens > 0:
+        found.append(("num_seqs", "no sequence for the prompt tokens", "more than decode_seqs"))
     if prefill_context > 0 and prefill_tokens == 0:
         found.append(("prefill_context", "context without prompt tokens", "0 where prefill_tokens is 0"))
     if decode_context > 0 and decode_seqs == 0:

@@ -51,7 +51,7 @@ def test_simulate_equals_every_logged_step_of_the_real_engine(
 ) -> None:
     name = f"s64_t512_seed{seed}"
     profile = tmp_path / "profile.json"
-    profile.write_text(json.dumps({"iteration": {"coefficients": [0.01, *[0.0] * 10]}}))
+    profile.write_text(json.dumps({"iteration": {"coefficients": [0.01, *[0.0] * (len(COEFFICIENTS) - 1)]}}))
     outcome = verb(
         *("simulate", measured / "vllm-cpu" / f"{name}_requests.csv", "--latency", profile),
         *("--max-num-seqs", 64, "--max-num-batched-tokens", 512, "--kv-blocks", 8192, "--block-size", 128),

@@ -11,7 +11,7 @@ import pytest
 from samullm_tui.domain.errors import ProfileError
 from samullm_tui.latency.fit import fit, predicted_s
 from samullm_tui.latency.measurements import Iterations
-from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
+from samullm_tui.latency.model import COEFFICIENTS, STALL, IterationLatency, typical
 
 Steps = Callable[..., Iterations]
 
@@ -61,7 +61,7 @@ def test_stalls_do_not_bend_the_fit_but_count_in_the_total(synthetic_steps: Step
     latency_s = rows.latency_s + 0.2 * stalled
     slow = Iterations(*(getattr(rows, n) for n in rows.__slots__[:-1]), latency_s)
     result = fit(slow, rng=np.random.default_rng(0))
-    ratio = predicted_s(result.latency, rows) / rows.latency_s
+    ratio = predicted_s(typical(result.latency), rows) / rows.latency_s
     assert ratio.std() / ratio.mean() < 0.04
     assert predicted_s(result.latency, slow).sum() == pytest.approx(latency_s.sum(), rel=0.03)
 
@@ -72,8 +72,10 @@ def test_the_errors_are_those_of_rows_that_the_fit_never_saw(synthetic_steps: St
     held = np.random.default_rng(7).permutation(len(rows))[: result.held_out_rows]
     error = predicted_s(result.latency, rows[held]) - rows.latency_s[held]
     ape = np.abs(error) / rows.latency_s[held]
+    typical_ape = np.abs(predicted_s(typical(result.latency), rows[held]) / rows.latency_s[held] - 1)
     assert (result.rows, result.held_out_rows) == (500, 100)
-    assert result.median_ape == pytest.approx(np.median(ape))
+    assert result.median_ape == pytest.approx(np.median(typical_ape))
+    assert result.expected_median_ape == pytest.approx(np.median(ape))
     assert result.mape == pytest.approx(ape.mean())
     assert result.bias == pytest.approx(error.sum() / rows.latency_s[held].sum())
     changed = rows.latency_s.copy()
@@ -107,21 +109,32 @@ def test_impossible_experts_are_refused(synthetic_steps: Steps, experts: tuple[i
         fit(rows, experts=experts[0], experts_per_token=experts[1], rng=np.random.default_rng(0))
 
 
+def test_stalls_that_come_with_sequences_are_found_and_kept_apart(synthetic_steps: Steps) -> None:
+    """A step of n sequences is stalled by 80 ms with probability (n / 800)²."""
+    rows = synthetic_steps(latency_of(), 20_000, noise=0.01, seed=1)
+    stalled = np.random.default_rng(5).random(len(rows)) < (rows.num_seqs / 800) ** 2
+    slow = Iterations(*(getattr(rows, n) for n in rows.__slots__[:-1]), rows.latency_s + 0.08 * stalled)
+    result = fit(slow, rng=np.random.default_rng(0))
+    assert result.latency.coefficients[STALL] == pytest.approx(0.08 / 800**2, rel=0.15)
+    assert result.median_ape < 0.012 < result.expected_median_ape
+    assert abs(result.bias) < 0.01
+    ratio = predicted_s(typical(result.latency), rows) / rows.latency_s
+    assert np.median(ratio) == pytest.approx(1, abs=0.01)
+
+
 @pytest.mark.data
-def test_the_authors_steps_are_met_within_9_percent_dense_and_16_percent_mixtral(
-    authors_steps: dict[tuple[str, int], Iterations],
-) -> None:
+def test_the_authors_steps_are_met(authors_steps: dict[tuple[str, int], Iterations]) -> None:
+    """Dense LLMs: median error of a typical step 3 % (most pairs; 4.5 % the worst); totals with stalls."""
+    fits = {}
     for (model, tp), rows in authors_steps.items():
-        mixture = model.startswith("Mixtral")
-        experts = {"experts": 8, "experts_per_token": 2} if mixture else {}
-        result = fit(rows, **experts, rng=np.random.default_rng(0))
-        held = rows[np.random.default_rng(0).permutation(len(rows))[: result.held_out_rows]]
-        ape = np.abs(predicted_s(result.latency, held) / held.latency_s - 1)
-        decode = float(np.median(ape[held.decode_seqs > 0]))
-        prefill = float(np.median(ape[held.decode_seqs == 0]))
-        assert result.median_ape <= 0.09, (model, tp, result)
-        assert abs(result.bias) <= 0.03, (model, tp, result)
-        assert max(decode, prefill) <= (0.16 if mixture else 0.12), (model, tp, decode, prefill)
+        experts = {"experts": 8, "experts_per_token": 2} if model.startswith("Mixtral") else {}
+        fits[model, tp] = fit(rows, **experts, rng=np.random.default_rng(0))
+    dense = [result for (model, _tp), result in fits.items() if not model.startswith("Mixtral")]
+    assert fits["Mixtral-8x7B-v0.1", 2].median_ape <= 0.02
+    assert sum(result.median_ape <= 0.03 for result in dense) >= 0.85 * len(dense)
+    assert max(result.median_ape for result in dense) <= 0.045
+    assert max(abs(result.bias) for result in fits.values()) <= 0.03
+    assert abs(np.mean([result.bias for result in dense])) <= 0.01
 
 
 @pytest.mark.data

@@ -42,6 +42,12 @@ def test_columns_may_stand_in_any_order_among_others() -> None:
         ("2,100,5000,3,900,0.02", "num_seqs", "2 sequences"),
         ("4,0,5000,3,900,0.02", "prefill_context", "without prompt tokens"),
         ("4,100,5000,0,900,0.02", "decode_context", "without decoding"),
+        ("4,100,5000,4,900,0.02", "num_seqs", "no sequence for the prompt tokens"),
+        ("4,100,5000,3,900,1e9", "latency_s", "1e\\+09 is absurd"),
+        ("4,100,5000,3,900,1e-300", "latency_s", "no time"),
+        ("4,1e12,5000,3,900,0.02", "prefill_tokens", "1e\\+12 is absurd"),
+        ("1e9,100,5000,3,900,0.02", "num_seqs", "1e\\+09 is absurd"),
+        ("4,100,1e300,3,900,0.02", "prefill_context", "absurd"),
     ],
 )
 def test_a_wrong_value_is_named_by_line_and_column(line: str, column: str, wrong: str) -> None:

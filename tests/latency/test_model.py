@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from samullm_tui.latency.fit import predicted_s
 from samullm_tui.latency.measurements import Iterations
-from samullm_tui.latency.model import COEFFICIENTS, TOKEN_BREAKS, IterationLatency, iteration_s
+from samullm_tui.latency.model import (
+    COEFFICIENTS,
+    TOKEN_BREAKS,
+    IterationLatency,
+    iteration_s,
+    tokens_s,
+    typical,
+)
 
 seconds = st.floats(0, 1e-2, allow_subnormal=False)
 latencies = st.builds(
@@ -26,7 +33,9 @@ steps = st.tuples(counts, counts, contexts, counts, contexts)
 def test_more_of_anything_never_takes_less_time(
     latency: IterationLatency, step: tuple[int, ...], which: int, more: int
 ) -> None:
-    larger = tuple(value + more * (place == which) for place, value in enumerate(step))
+    """A further decoding sequence is a further sequence, too."""
+    grows = {which, 0} if which == 3 else {which}
+    larger = tuple(value + more * (place in grows) for place, value in enumerate(step))
     assert latency.seconds(*larger) >= latency.seconds(*step) * (1 - 1e-12)
 
 
@@ -60,16 +69,37 @@ def test_the_formula_by_hand() -> None:
     values = dict.fromkeys(COEFFICIENTS, 0.0)
     values |= {"constant_s": 1.0, "per_sequence_s": 0.5, "per_token_s": 0.25, "per_token_above_64_s": 2.0}
     values |= {"per_prefill_context_s": 0.125, "per_decode_context_s": 0.0625, "per_distinct_expert_s": 3.0}
+    values |= {"per_further_tile_s": 10.0, "prefill_step_s": 20.0, "per_prefill_sequence_s": 40.0}
+    values |= {"stall_per_squared_sequence_s": 100.0}
     latency = IterationLatency(tuple(values.values()), 4, 2)
-    assert latency.seconds(3, 0, 0, 1, 16) == pytest.approx(1 + 1.5 + 0.25 + 1 + 3 * 2)
+    assert latency.seconds(3, 0, 0, 1, 16) == pytest.approx(1 + 1.5 + 0.25 + 1 + 3 * 2 + 900)
     assert latency.seconds(3, 64, 8, 2, 0) == pytest.approx(
-        1 + 1.5 + 66 * 0.25 + 2 * 2 + 1 + 3 * 4 * (1 - 0.5**66)
+        1 + 1.5 + 66 * 0.25 + 2 * 2 + 1 + 3 * 4 * (1 - 0.5**66) + 20 + 40 + 900
     )
+    assert latency.seconds(2, 129, 0, 0, 0) == pytest.approx(
+        latency.seconds(2, 128, 0, 0, 0) + 2.25 + 10 + 12 * 0.5**128
+    )
+    assert typical(latency).seconds(3, 0, 0, 1, 16) == pytest.approx(latency.seconds(3, 0, 0, 1, 16) - 900)
+
+
+@given(latencies, steps)
+def test_tokens_alone_are_a_lower_bound_of_every_step_with_them(
+    latency: IterationLatency, step: tuple[int, ...]
+) -> None:
+    tokens = np.array([float(step[1] + step[3])])
+    seqs = max(step[0], step[3])
+    assert tokens_s(latency, tokens)[0] <= latency.seconds(seqs, *step[1:]) * (1 + 1e-12)
+    assert latency.seconds(0, 0, 0, int(tokens[0]), 0) == pytest.approx(tokens_s(latency, tokens)[0])
+
+
+def test_too_few_coefficients_are_refused_before_they_are_computed_with() -> None:
+    with pytest.raises(ValueError, match="3 coefficients"):
+        IterationLatency((0.1, 0.2, 0.3)).vector()
 
 
 def test_the_cost_of_experts_saturates_at_all_of_them() -> None:
-    values = [0.0] * (len(COEFFICIENTS) - 1) + [1.0]
-    latency = IterationLatency(tuple(values), 8, 2)
+    values = dict.fromkeys(COEFFICIENTS, 0.0) | {"per_distinct_expert_s": 1.0}
+    latency = IterationLatency(tuple(values.values()), 8, 2)
     assert latency.seconds(1, 0, 0, 1, 0) == pytest.approx(2)
     assert latency.seconds(1, 4096, 0, 0, 0) == pytest.approx(8)
 
