@@ -26,7 +26,8 @@ from samullm_tui.domain.cluster import PRESETS
 from samullm_tui.latency.fit import Fit, Iterations, fit
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, default_limits
-from samullm_tui.latency.roofline import Shape, load_estimate_s
+from samullm_tui.latency.roofline import load_estimate_s
+from samullm_tui.latency.shape import Shape
 from samullm_tui.lengths.distribution import from_pmf
 
 MEASURED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import msgspec
 from msgspec import Struct
 
-from samullm_tui.catalog.shapes import DATA, known_checkpoint
+from samullm_tui.catalog.shapes import DATA, known_checkpoint, shape_of
 from samullm_tui.domain.cluster import PRESETS, GpuType
+from samullm_tui.latency.memory import BF16, DEFAULT_UTILIZATION, Precision, kv_blocks
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, default_limits
-from samullm_tui.latency.roofline import Shape, kv_blocks, load_estimate_s, rescaled, roofline
+from samullm_tui.latency.roofline import Rates, Shape, load_estimate_s, rescaled, roofline
+from samullm_tui.latency.sharing import calibrated_rates
 
-__all__ = ["Facts", "ProfileTable", "estimated_profile", "profile_of"]
+__all__ = ["Facts", "Owned", "ProfileTable", "estimated_profile", "profile_of"]
 
-UTILIZATION = 0.9
-"""Share of a GPU's memory that an estimated engine gets: that of the measured ones."""
+Owned = tuple[Shape, int, Profile]
+"""A profile that the user measured: the LLM's shape, its tp, and what was measured."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -43,17 +46,28 @@ def profile_of(checkpoint: str, gpu: GpuType, tp: int) -> Profile | None:
     return _profiles().get((known_checkpoint(checkpoint) or checkpoint, gpu.name, tp))
 
 
-def estimated_profile(checkpoint: str, shape: Shape, gpu: GpuType, tp: int) -> Profile | None:
+def estimated_profile(
+    checkpoint: str,
+    shape: Shape,
+    gpu: GpuType,
+    tp: int,
+    *,
+    own: Sequence[Owned] = (),
+    precision: Precision = BF16,
+) -> Profile | None:
     """An estimate for an LLM without measured iterations on that GPU type at that tp. None: it does not fit there.
 
-    Measured iterations of the same LLM on another tp or GPU type are rescaled by the ratio of the rooflines;
-    without any, the roofline itself stands in. Measured start times and KV blocks are used where there are some.
+    In this order: iterations of the same LLM at another tp of that GPU type, rescaled; the rates that LLMs measured
+    on that GPU type share (`sharing.py`), applied to the shape; iterations of the same LLM on another GPU type,
+    rescaled; the roofline alone. `own` are the user's profiles on that GPU type: where there are any, their rates
+    replace those of the shipped ones, which are of another engine. Measured start times and KV blocks are used
+    where there are some.
     """
     if shape.heads % tp:
         return None
     known = known_checkpoint(checkpoint) or checkpoint
     limits = default_limits(gpu)
-    facts = _facts().get((known, gpu.name, tp))
+    facts = _facts().get((known, gpu.name, tp)) if precision == BF16 else None
     blocks = facts.kv_blocks if facts else None
     if blocks is None:
         blocks = kv_blocks(
@@ -61,13 +75,14 @@ def estimated_profile(checkpoint: str, shape: Shape, gpu: GpuType, tp: int) -> P
             gpu,
             tp,
             block_size=limits.block_size,
-            utilization=UTILIZATION,
+            utilization=DEFAULT_UTILIZATION,
             batched_tokens=limits.max_num_batched_tokens,
+            precision=precision,
         )
     if blocks < 2:
         return None
     load_s = facts.load_s if facts else None
-    iteration, source = _estimated_iteration(known, shape, gpu, tp)
+    iteration, source = _estimated_iteration(known, shape, gpu, tp, tuple(own), precision)
     return Profile(
         iteration=iteration,
         checkpoint=known,
@@ -84,25 +99,54 @@ def estimated_profile(checkpoint: str, shape: Shape, gpu: GpuType, tp: int) -> P
 
 
 def _estimated_iteration(
-    checkpoint: str, shape: Shape, gpu: GpuType, tp: int
+    checkpoint: str, shape: Shape, gpu: GpuType, tp: int, own: tuple[Owned, ...], precision: Precision
 ) -> tuple[IterationLatency, str]:
     """The estimate and where it comes from."""
-    wanted = roofline(shape, gpu, tp)
-    nearest = _nearest(checkpoint, gpu, tp)
-    if nearest is None:
-        return wanted, f"estimate: roofline from the LLM's shape and the rates of {gpu.name}"
-    origin = next(preset for preset in PRESETS.values() if preset.name == nearest.gpu)
-    before = roofline(shape, origin, nearest.tp)
+    rates = _rates(gpu, own)
+    wanted = roofline(shape, gpu, tp, rates, precision)
+    mine = [profile for _shape, _tp, profile in own if profile.checkpoint == checkpoint]
+    nearest = _nearest(mine, gpu, tp) or _nearest(_measured(checkpoint), gpu, tp)
+    elsewhere = nearest is not None and nearest.gpu != gpu.name
+    if nearest is None or (elsewhere and rates is not None):
+        if rates is None:
+            return wanted, f"estimate: roofline from the LLM's shape and the rates of {gpu.name}"
+        whose = "LLMs that you measured" if own else "other LLMs measured"
+        return wanted, f"estimate: from the LLM's shape and the rates of {whose} on {gpu.name}"
+    origin = next(preset for preset in PRESETS.values() if preset.name == nearest.gpu) if elsewhere else gpu
+    before = roofline(shape, origin, nearest.tp, _rates(origin, () if elsewhere else own))
     source = f"estimate: measured on {nearest.gpu} at tp {nearest.tp}, rescaled to {gpu.name} at tp {tp}"
     return rescaled(nearest.iteration, before, wanted), source
 
 
-def _nearest(checkpoint: str, gpu: GpuType, tp: int) -> Profile | None:
+def _measured(checkpoint: str) -> list[Profile]:
+    return [profile for profile in _profiles().values() if profile.checkpoint == checkpoint]
+
+
+def _nearest(measured: Sequence[Profile], gpu: GpuType, tp: int) -> Profile | None:
     """The measured profile of that LLM to rescale: same GPU type first, then the nearest tp."""
-    measured = [p for p in _profiles().values() if p.checkpoint == checkpoint and gpu.kind == "gpu"]
     return min(
-        measured, key=lambda p: (p.gpu != gpu.name, abs(p.tp.bit_length() - tp.bit_length())), default=None
+        (profile for profile in measured if gpu.kind == "gpu"),
+        key=lambda p: (p.gpu != gpu.name, abs(p.tp.bit_length() - tp.bit_length())),
+        default=None,
     )
+
+
+def _rates(gpu: GpuType, own: tuple[Owned, ...]) -> Rates | None:
+    """Those of the user's profiles on that GPU type, else of the shipped ones; None where nobody measured."""
+    mine = [(_uncut(shape), tp, profile.iteration) for shape, tp, profile in own]
+    return calibrated_rates(mine, gpu) if mine else _shipped_rates(gpu)
+
+
+@cache
+def _shipped_rates(gpu: GpuType) -> Rates | None:
+    shaped = [(shape_of(p.checkpoint), p) for p in _profiles().values() if p.gpu == gpu.name]
+    measured = [(_uncut(shape), p.tp, p.iteration) for shape, p in shaped if shape]
+    return calibrated_rates(measured, gpu) if measured else None
+
+
+def _uncut(shape: Shape) -> Shape:
+    """Without its context, which is no matter of speed: LLMs that differ in it alone are of one shape."""
+    return msgspec.structs.replace(shape, context=0)
 
 
 @cache

@@ -18,7 +18,7 @@ from samullm_tui.domain.errors import Problem, ProfileError
 from samullm_tui.latency.measurements import Iterations
 from samullm_tui.latency.model import STALL, TOKEN_BREAKS, IterationLatency, tiles, typical
 
-__all__ = ["Fit", "Iterations", "fit", "predicted_s"]
+__all__ = ["Fit", "Iterations", "fit", "predicted_s", "robust_nnls"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def _fitted(rows: Iterations, experts: int, experts_per_token: int) -> Iteration
     design = _design(rows, experts, experts_per_token)
     squared_seqs = design[:, STALL].copy()
     design[:, STALL] = 0.0
-    solution = _robust_nnls(design, rows.latency_s)
+    solution = robust_nnls(design / rows.latency_s[:, None], np.ones(len(rows)))
     step_s = design @ solution
     excess_s = rows.latency_s - step_s
     deviations = np.abs(excess_s) / step_s
@@ -119,17 +119,17 @@ def _fitted(rows: Iterations, experts: int, experts_per_token: int) -> Iteration
     return IterationLatency(tuple(map(float, solution)), experts, experts_per_token)
 
 
-def _robust_nnls(design: FloatArray, measured_s: FloatArray) -> FloatArray:
-    """Non-negative c that minimises the Huber loss of (design @ c - measured) / measured, by reweighting."""
+def robust_nnls(design: FloatArray, target: FloatArray) -> FloatArray:
+    """Non-negative c that minimises the Huber loss of design @ c - target, by reweighting."""
     from scipy.optimize import nnls
 
     scale = np.linalg.norm(design, axis=0)
     scale[scale == 0] = 1.0
-    relative = design / (scale * measured_s[:, None])
-    weight = np.ones(len(measured_s))
+    scaled = design / scale
+    weight = np.ones(len(target))
     solution = np.zeros(design.shape[1])
     for _ in range(ROUNDS):
-        solution, _residual = nnls(relative * weight[:, None], weight)
-        error = np.abs(relative @ solution - 1)
+        solution, _residual = nnls(scaled * weight[:, None], target * weight)
+        error = np.abs(scaled @ solution - target)
         weight = np.sqrt(HUBER_ERROR / np.maximum(error, HUBER_ERROR))
     return np.asarray(solution / scale, dtype=np.float64)

@@ -1,8 +1,9 @@
-"""What an LLM costs that nobody has measured: latency, memory and start time from its shape and the GPU's rates.
+"""What an LLM costs that nobody has measured: latency and start time from its shape and the GPU's rates.
 
 An estimate, and to be shown as one. Its form is a roofline: a step reads every weight once (or, of a mixture, the
 experts it touches), computes 2 FLOPs per active parameter and token, and reads the KV cache of what it decodes.
-How far engines stay from the peak rates is calibrated in `EAGER`, `GRAPHS` and `CPU` below.
+How far engines stay from the peak rates is in `Rates`: `EAGER`, `GRAPHS` and `CPU` below, or calibrated on LLMs that
+were measured (`sharing.py`). The estimate is linear in every field of the rates.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import math
 from msgspec import Struct
 
 from samullm_tui.domain.cluster import GpuType
-from samullm_tui.latency.model import COEFFICIENTS, TOKEN_BREAKS, IterationLatency
+from samullm_tui.latency.memory import BF16, Precision, kv_blocks, kv_bytes_per_gpu_token, stored_weight_bytes
+from samullm_tui.latency.model import COEFFICIENTS, TILE_TOKENS, TOKEN_BREAKS, IterationLatency
 from samullm_tui.latency.shape import (
     Shape,
     expert_params,
@@ -39,25 +41,39 @@ __all__ = [
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How an engine's step departs from the peak rates of its GPU.
+    """How an engine's step departs from the peak rates of its GPU. A factor is seconds over those at the peak rate.
 
-    layer_launch_s     host and kernel-launch seconds per layer and step at tp 1
-    layer_collective_s (first, per doubling): further seconds per layer at tp 2, and for each doubling after
-    per_sequence_s     sampling and input preparation per sequence
-    weight_efficiency, kv_efficiency, grouped_kv_efficiency
-                       achieved share of the memory bandwidth; the last where query heads share KV heads
-    compute_factor     (tp 1, tp 2, per doubling): seconds per token over the seconds at peak FLOP/s; the collectives
-                       of tp, which grow with tokens too, are inside
-    attention_factor   seconds of prefill attention over the seconds at peak FLOP/s
+    layer_launch_s        host and kernel-launch seconds per layer and step at tp 1
+    layer_collective_s    further seconds per layer at tp 2
+    layer_doubling_s      and for each doubling of tp after
+    prefill_layer_s       further seconds per layer of a step with prompt tokens
+    per_sequence_s        sampling and input preparation per sequence
+    prefill_sequence_s    further seconds per sequence whose prompt is computed
+    stall_s               expected stalls per squared sequence
+    weight_factor, expert_factor   reading weights, and those of the experts that a step touches
+    kv_factor, grouped_kv_factor   reading the KV cache; the latter where query heads share KV heads
+    token_factor          computing a token
+    tile_factor           computing a tile of tokens, over the arithmetic of all its tokens
+    token_collective_factor, token_doubling_factor
+                          further seconds per token at tp 2, and for each doubling after, over its arithmetic
+    attention_factor      prefill attention
     """
 
     layer_launch_s: float
-    layer_collective_s: tuple[float, float]
+    layer_collective_s: float
+    layer_doubling_s: float
+    prefill_layer_s: float
     per_sequence_s: float
-    weight_efficiency: float
-    kv_efficiency: float
-    grouped_kv_efficiency: float
-    compute_factor: tuple[float, float, float]
+    prefill_sequence_s: float
+    stall_s: float
+    weight_factor: float
+    expert_factor: float
+    kv_factor: float
+    grouped_kv_factor: float
+    token_factor: float
+    tile_factor: float
+    token_collective_factor: float
+    token_doubling_factor: float
     attention_factor: float
 
 
@@ -65,51 +81,63 @@ class Rates(Struct, frozen=True, kw_only=True):
 # Mixtral; vLLM 0.3, eager mode): constants to 3 ms, token slopes to 10 %, KV reads at 0.85 to 1.05 of the bandwidth.
 EAGER = Rates(
     layer_launch_s=143e-6,
-    layer_collective_s=(143e-6, 40e-6),
+    layer_collective_s=143e-6,
+    layer_doubling_s=40e-6,
+    prefill_layer_s=50e-6,
     per_sequence_s=75e-6,
-    weight_efficiency=0.90,
-    kv_efficiency=0.93,
-    grouped_kv_efficiency=0.35,
-    compute_factor=(1.3, 1.7, 0.2),
+    prefill_sequence_s=20e-6,
+    stall_s=3e-8,
+    weight_factor=1.11,
+    expert_factor=1.11,
+    kv_factor=1.08,
+    grouped_kv_factor=2.86,
+    token_factor=0.98,
+    tile_factor=0.32,
+    token_collective_factor=0.4,
+    token_doubling_factor=0.2,
     attention_factor=2.0,
 )
 
 # Regression on the 93 measured times per output token of Qwen3-32B on H100 (aiconfigurator, vLLM 0.12, CUDA graphs,
-# tp 2 to 8; tp 1 extrapolated).
+# tp 2 to 8; tp 1 extrapolated). Every step there had prompt tokens: what they add to a step is in the launches.
 GRAPHS = Rates(
     layer_launch_s=40e-6,
-    layer_collective_s=(20e-6, 7e-6),
+    layer_collective_s=20e-6,
+    layer_doubling_s=7e-6,
+    prefill_layer_s=0.0,
     per_sequence_s=45e-6,
-    weight_efficiency=0.90,
-    kv_efficiency=0.95,
-    grouped_kv_efficiency=0.90,
-    compute_factor=(1.15, 1.35, 0.35),
+    prefill_sequence_s=0.0,
+    stall_s=0.0,
+    weight_factor=1.11,
+    expert_factor=1.11,
+    kv_factor=1.05,
+    grouped_kv_factor=1.11,
+    token_factor=0.86,
+    tile_factor=0.29,
+    token_collective_factor=0.2,
+    token_doubling_factor=0.35,
     attention_factor=2.3,
 )
 
 # The tiny Llama on the CPU build (vLLM 0.32, two cores): launches are all there is.
 CPU = Rates(
     layer_launch_s=700e-6,
-    layer_collective_s=(700e-6, 700e-6),
+    layer_collective_s=700e-6,
+    layer_doubling_s=700e-6,
+    prefill_layer_s=0.0,
     per_sequence_s=40e-6,
-    weight_efficiency=0.5,
-    kv_efficiency=0.5,
-    grouped_kv_efficiency=0.5,
-    compute_factor=(2.0, 2.0, 0.0),
+    prefill_sequence_s=0.0,
+    stall_s=0.0,
+    weight_factor=2.0,
+    expert_factor=2.0,
+    kv_factor=2.0,
+    grouped_kv_factor=2.0,
+    token_factor=1.5,
+    tile_factor=0.5,
+    token_collective_factor=0.0,
+    token_doubling_factor=0.0,
     attention_factor=2.0,
 )
-
-LOW_BATCH_SHARE = 0.75
-LOW_BATCH_TOKENS = 128
-"""Up to 128 tokens a step is still bound by memory and a further token costs about 3/4 of what it costs beyond."""
-
-ACTIVATION_BYTES_PER_HIDDEN = 24
-LOGIT_BYTES_PER_VOCAB = 16_000
-ENGINE_BYTES = 0.7e9
-COLLECTIVE_BYTES = 0.9e9
-USABLE_SHARE = 0.99
-CPU_KV_BYTES = 64 * 1024**2
-"""Engines on the CPU are always started with this KV cache: by default one would take nearly all of the memory."""
 
 LOAD_S = (25.6, 48.7, 42.9)
 LOAD_S_PER_BYTE = 0.071e-9
@@ -123,42 +151,45 @@ def rates_of(gpu: GpuType) -> Rates:
     return EAGER if gpu.name.startswith("A100") else GRAPHS
 
 
-def roofline(shape: Shape, gpu: GpuType, tp: int) -> IterationLatency:
-    """Estimated iteration latency of `shape` on `tp` GPUs, at 2 bytes per parameter."""
-    rates = rates_of(gpu)
+def roofline(
+    shape: Shape, gpu: GpuType, tp: int, rates: Rates | None = None, precision: Precision = BF16
+) -> IterationLatency:
+    """Estimated iteration latency of `shape` on `tp` GPUs, with `rates_of(gpu)` where no rates are given.
+
+    A quantised checkpoint reads fewer bytes; its arithmetic is taken to be that of the plain one.
+    """
+    rates = rates or rates_of(gpu)
+    doublings = max(math.log2(tp) - 1, 0.0)
     read_s = 1 / (gpu.bandwidth_bytes_per_s * tp)
     flop_s = 1 / (gpu.flops_per_s * tp)
-    experts_bytes = 2 * expert_params(shape)
-    always_read = weight_bytes(shape) - shape.experts * experts_bytes
-    token_s = flops_per_token(shape) * flop_s * _compute_factor(rates, tp)
-    attention_flops = 4.0 * shape.layers * shape.heads * shape.head_dim
-    values = dict.fromkeys(COEFFICIENTS, 0.0)
-    values["constant_s"] = shape.layers * _layer_s(rates, tp) + always_read * read_s / rates.weight_efficiency
-    values["per_sequence_s"] = rates.per_sequence_s
-    values["per_token_s"] = LOW_BATCH_SHARE * token_s
-    values[f"per_token_above_{LOW_BATCH_TOKENS}_s"] = (1 - LOW_BATCH_SHARE) * token_s
-    values["per_prefill_context_s"] = attention_flops * flop_s * rates.attention_factor
-    values["per_decode_context_s"] = _kv_read_s(shape, gpu, tp, rates)
-    values["per_distinct_expert_s"] = experts_bytes * read_s / rates.weight_efficiency
+    experts_bytes = expert_params(shape) * precision.weight
+    always_read = max(stored_weight_bytes(shape, precision) - shape.experts * experts_bytes, 0.0)
+    token_s = flops_per_token(shape) * flop_s
+    collective_s = rates.layer_collective_s + rates.layer_doubling_s * doublings if tp > 1 else 0.0
+    token_collective = (
+        rates.token_collective_factor + rates.token_doubling_factor * doublings if tp > 1 else 0.0
+    )
+    kv_factor = rates.grouped_kv_factor if shape.kv_heads < shape.heads else rates.kv_factor
+    kv_s = kv_bytes_per_gpu_token(shape, tp, precision) / gpu.bandwidth_bytes_per_s
+    values = dict.fromkeys(COEFFICIENTS, 0.0) | {
+        "constant_s": shape.layers * (rates.layer_launch_s + collective_s)
+        + always_read * read_s * rates.weight_factor,
+        "per_sequence_s": rates.per_sequence_s,
+        "per_token_s": token_s * (rates.token_factor + token_collective),
+        "per_further_tile_s": TILE_TOKENS * token_s * rates.tile_factor,
+        "per_prefill_context_s": 4.0
+        * shape.layers
+        * shape.heads
+        * shape.head_dim
+        * flop_s
+        * rates.attention_factor,
+        "per_decode_context_s": kv_s * kv_factor,
+        "per_distinct_expert_s": experts_bytes * read_s * rates.expert_factor,
+        "prefill_step_s": shape.layers * rates.prefill_layer_s,
+        "per_prefill_sequence_s": rates.prefill_sequence_s,
+        "stall_per_squared_sequence_s": rates.stall_s,
+    }
     return IterationLatency(tuple(values.values()), shape.experts, shape.experts_per_token)
-
-
-def _layer_s(rates: Rates, tp: int) -> float:
-    first, doubling = rates.layer_collective_s
-    return rates.layer_launch_s + (first + doubling * (math.log2(tp) - 1) if tp > 1 else 0.0)
-
-
-def _compute_factor(rates: Rates, tp: int) -> float:
-    single, pair, doubling = rates.compute_factor
-    return single if tp == 1 else pair + doubling * (math.log2(tp) - 1)
-
-
-def _kv_read_s(shape: Shape, gpu: GpuType, tp: int, rates: Rates) -> float:
-    """Seconds to read the KV cache of one context token. Each GPU holds at least one KV head."""
-    per_gpu = kv_bytes_per_token(shape) / min(tp, shape.kv_heads)
-    grouped = shape.kv_heads < shape.heads
-    efficiency = rates.grouped_kv_efficiency if grouped else rates.kv_efficiency
-    return per_gpu / (gpu.bandwidth_bytes_per_s * efficiency)
 
 
 def rescaled(
@@ -166,52 +197,25 @@ def rescaled(
 ) -> IterationLatency:
     """`measured` moved to another tp or GPU: each coefficient times the ratio of its roofline estimates.
 
-    `known` is the estimate where it was measured, `wanted` where it is needed. Pieces of the token slope move
-    together, with the slope of a large batch.
+    `known` is the estimate where it was measured, `wanted` where it is needed. Pieces of the token slope and tiles
+    move together, with the slope of a large batch.
     """
     slope = _token_slope(wanted) / _token_slope(known)
     moved = []
     for name, value, before, after in zip(
         COEFFICIENTS, measured.coefficients, known.coefficients, wanted.coefficients, strict=True
     ):
-        ratio = slope if name.startswith("per_token") else after / before if before else 1.0
+        together = name.startswith("per_token") or name == "per_further_tile_s"
+        ratio = slope if together else after / before if before else 1.0
         moved.append(value * ratio)
     return IterationLatency(tuple(moved), measured.experts, measured.experts_per_token)
 
 
 def _token_slope(latency: IterationLatency) -> float:
-    """Seconds of one more token beyond the last break."""
+    """Seconds of one more token beyond the last break, its share of a tile inside."""
     first = COEFFICIENTS.index("per_token_s")
-    return sum(latency.coefficients[first : first + 1 + len(TOKEN_BREAKS)])
-
-
-def kv_blocks(
-    shape: Shape,
-    gpu: GpuType,
-    tp: int,
-    *,
-    block_size: int,
-    utilization: float,
-    dtype_bytes: int = 2,
-    batched_tokens: int = 2048,
-) -> int:
-    """KV-cache blocks an engine gets; 0 or less: the LLM does not fit.
-
-    The budget is `utilization` of the memory, less weights, activations of a step of `batched_tokens`, logits, and
-    what runtime and collectives hold. The last four are calibrated on the authors' A100-80GB engines and meet those within 2 %.
-    On the CPU the KV cache has the fixed size that engines are started with.
-    """
-    block_bytes = kv_bytes_per_token(shape, dtype_bytes) / min(tp, shape.kv_heads) * block_size
-    weights = weight_bytes(shape, dtype_bytes) / tp
-    if gpu.kind == "cpu":
-        return int(CPU_KV_BYTES // block_bytes) if weights + CPU_KV_BYTES < gpu.memory_bytes else 0
-    held = (
-        ENGINE_BYTES
-        + COLLECTIVE_BYTES * math.log2(tp)
-        + ACTIVATION_BYTES_PER_HIDDEN * shape.hidden * batched_tokens
-        + LOGIT_BYTES_PER_VOCAB * shape.vocab
-    )
-    return math.floor((utilization * USABLE_SHARE * gpu.memory_bytes - weights - held) / block_bytes)
+    tile_s = latency.coefficients[COEFFICIENTS.index("per_further_tile_s")]
+    return sum(latency.coefficients[first : first + 1 + len(TOKEN_BREAKS)]) + tile_s / TILE_TOKENS
 
 
 def load_estimate_s(shape: Shape, gpu: GpuType, tp: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from samullm_tui.latency.model import COEFFICIENTS
 from tests.cli.conftest import APPS, Verb
 
 PLAN_KEYS = {"application", "cluster", "planning_s", "lower_bound_s", "samples", "seed", "candidates"}
@@ -51,7 +52,8 @@ def test_simulate_equals_every_logged_step_of_the_real_engine(
 ) -> None:
     name = f"s64_t512_seed{seed}"
     profile = tmp_path / "profile.json"
-    profile.write_text(json.dumps({"iteration": {"coefficients": [0.01, *[0.0] * (len(COEFFICIENTS) - 1)]}}))
+    second = [0.01, *[0.0] * (len(COEFFICIENTS) - 1)]
+    profile.write_text(json.dumps({"iteration": {"coefficients": second}}))
     outcome = verb(
         *("simulate", measured / "vllm-cpu" / f"{name}_requests.csv", "--latency", profile),
         *("--max-num-seqs", 64, "--max-num-batched-tokens", 512, "--kv-blocks", 8192, "--block-size", 128),

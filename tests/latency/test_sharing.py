@@ -1,0 +1,98 @@
+"""Promises of calibrating a GPU by the LLMs that were measured on it."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samullm_tui.catalog.shapes import checkpoints, shape_of
+from samullm_tui.domain.cluster import PRESETS
+from samullm_tui.latency.fit import fit, predicted_s
+from samullm_tui.latency.measurements import Iterations
+from samullm_tui.latency.model import IterationLatency, typical
+from samullm_tui.latency.roofline import EAGER, GRAPHS, Rates, Shape, roofline
+from samullm_tui.latency.sharing import calibrated_rates
+
+A100, H100 = PRESETS["a100-80g"], PRESETS["h100-80g"]
+LARGE = [shape for shape in map(shape_of, checkpoints()) if shape and shape.params_b > 5]
+STEPS = [
+    (8, 0, 0, 8, 8000),
+    (128, 0, 0, 128, 60_000),
+    (2, 2048, 1024 * 2048.0, 0, 0),
+    (33, 512, 6e5, 32, 9000),
+]
+
+
+def known(name: str) -> Shape:
+    shape = shape_of(name)
+    assert shape
+    return msgspec.structs.replace(shape, context=0)
+
+
+def test_without_measurements_the_rates_are_the_prior() -> None:
+    assert calibrated_rates([], A100) == EAGER
+    assert calibrated_rates([], H100) == GRAPHS
+
+
+def test_rates_that_made_the_measurements_come_back_as_times() -> None:
+    """Two LLMs at two tp under EAGER, from a prior of another engine: a third one is met within 5 %."""
+    measured = [
+        (known(name), tp, roofline(known(name), A100, tp, EAGER))
+        for name in ("Llama-2-7b-hf", "Qwen3-32B", "gpt-neox-20b")
+        for tp in (1, 2, 4)
+    ]
+    rates = calibrated_rates(measured, A100, GRAPHS)
+    wanted = known("CodeLlama-34b-Instruct-hf")
+    for step in STEPS:
+        true = typical(roofline(wanted, A100, 2, EAGER)).seconds(*step)
+        assert typical(roofline(wanted, A100, 2, rates)).seconds(*step) == pytest.approx(true, rel=0.05)
+    assert rates.stall_s == pytest.approx(EAGER.stall_s)
+
+
+@given(st.sampled_from(LARGE), st.sampled_from(LARGE), st.sampled_from([1, 2, 4]), st.floats(0.3, 3.0))
+def test_one_measured_llm_moves_all_others_by_its_ratio_to_its_roofline(
+    one: Shape, other: Shape, tp: int, ratio: float
+) -> None:
+    """An engine that is slower or faster all over: every LLM's estimate follows, dense to dense."""
+    if one.experts or other.experts or (one.kv_heads < one.heads) != (other.kv_heads < other.heads):
+        return
+    prior = roofline(one, H100, tp)
+    measured = IterationLatency(tuple(ratio * c for c in prior.coefficients))
+    rates = calibrated_rates([(one, tp, measured)], H100)
+    for step in STEPS:
+        moved = roofline(other, H100, tp, rates).seconds(*step) / roofline(other, H100, tp).seconds(*step)
+        assert moved == pytest.approx(ratio, rel=0.15)
+
+
+def test_llms_of_one_shape_count_as_one() -> None:
+    a, b = known("Llama-2-7b-hf"), known("Llama-2-13b-hf")
+    slow = IterationLatency(tuple(2 * c for c in roofline(a, A100, 1).coefficients))
+    plain = roofline(b, A100, 1)
+    once = calibrated_rates([(a, 1, slow), (b, 1, plain)], A100)
+    often = calibrated_rates([(a, 1, slow)] * 5 + [(b, 1, plain)], A100)
+    same = [name for name in Rates.__struct_fields__ if name != "stall_s"]
+    assert [getattr(often, n) for n in same] == pytest.approx([getattr(once, n) for n in same], rel=0.02)
+
+
+@pytest.mark.data
+def test_an_llm_left_out_is_predicted_from_its_shape(
+    authors_steps: dict[tuple[str, int], Iterations],
+) -> None:
+    """The others of the authors' A100, none of its shape, and a prior of another GPU and engine. Dense: 15 %."""
+    fitted = {}
+    for (model, tp), rows in authors_steps.items():
+        experts = {"experts": 8, "experts_per_token": 2} if model.startswith("Mixtral") else {}
+        fitted[model, tp] = fit(rows, **experts, rng=np.random.default_rng(0)).latency
+    errors = {}
+    for (model, tp), rows in authors_steps.items():
+        others = [(known(m), t, latency) for (m, t), latency in fitted.items() if known(m) != known(model)]
+        rates = calibrated_rates(others, A100, GRAPHS)
+        estimate_s = predicted_s(typical(roofline(known(model), A100, tp, rates)), rows)
+        errors[model, tp] = float(np.median(np.abs(estimate_s / rows.latency_s - 1)))
+    mixture = errors.pop(("Mixtral-8x7B-v0.1", 2))
+    assert np.median(list(errors.values())) < 0.08
+    assert max(errors.values()) < 0.15
+    assert mixture < 0.3
