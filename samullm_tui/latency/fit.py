@@ -50,10 +50,18 @@ class Fit:
     held_out_rows: int
 
 
-def fit(rows: Iterations, *, experts: int = 0, experts_per_token: int = 0, rng: np.random.Generator) -> Fit:
+def fit(
+    rows: Iterations,
+    *,
+    experts: int = 0,
+    experts_per_token: int = 0,
+    rng: np.random.Generator,
+    stalls: bool = True,
+) -> Fit:
     """Coefficients from a random 80 % of `rows`, errors from the others.
 
-    `experts` and `experts_per_token` are those of a mixture of experts; 0 for a dense LLM.
+    `experts` and `experts_per_token` are those of a mixture of experts; 0 for a dense LLM. Without `stalls` slow
+    rows are what they are, and neither is their total met: for steps composed of kernels.
     Needs at least two rows with latency_s > 0; `parse_iterations` sees to more. Raises ProfileError when
     `experts_per_token` is not from 1 to `experts` (both 0 for a dense LLM).
     """
@@ -63,7 +71,7 @@ def fit(rows: Iterations, *, experts: int = 0, experts_per_token: int = 0, rng: 
     order = rng.permutation(len(rows))
     held = max(1, round(len(rows) * HELD_OUT_SHARE))
     train, test = rows[order[held:]], rows[order[:held]]
-    latency = _fitted(train, experts, experts_per_token)
+    latency = _fitted(train, experts, experts_per_token, stalls=stalls)
     error = predicted_s(latency, test) / test.latency_s - 1
     typical_error = predicted_s(typical(latency), test) / test.latency_s - 1
     return Fit(
@@ -99,24 +107,30 @@ def _design(rows: Iterations, experts: int, experts_per_token: int) -> FloatArra
             tiles(tokens),
             rows.prefill_tokens > 0,
             np.where(rows.prefill_tokens > 0, rows.num_seqs - rows.decode_seqs, 0.0),
+            np.where(rows.prefill_tokens > 0, rows.decode_context, 0.0),
             rows.num_seqs**2,
         ],
         axis=1,
     )
 
 
-def _fitted(rows: Iterations, experts: int, experts_per_token: int) -> IterationLatency:
+def _fitted(rows: Iterations, experts: int, experts_per_token: int, *, stalls: bool) -> IterationLatency:
     design = _design(rows, experts, experts_per_token)
     squared_seqs = design[:, STALL].copy()
     design[:, STALL] = 0.0
     solution = robust_nnls(design / rows.latency_s[:, None], np.ones(len(rows)))
-    step_s = design @ solution
-    excess_s = rows.latency_s - step_s
-    deviations = np.abs(excess_s) / step_s
-    stalled = excess_s > step_s * max(STALL_EXCESS, STALL_DEVIATIONS * float(np.median(deviations)))
-    solution[STALL] = excess_s[stalled].sum() / squared_seqs.sum()
-    solution *= rows.latency_s.sum() / (step_s + solution[STALL] * squared_seqs).sum()
+    if stalls:
+        step_s = design @ solution
+        solution[STALL] = _stall_s(rows.latency_s - step_s, step_s) / squared_seqs.sum()
+        solution *= rows.latency_s.sum() / (step_s + solution[STALL] * squared_seqs).sum()
     return IterationLatency(tuple(map(float, solution)), experts, experts_per_token)
+
+
+def _stall_s(excess_s: FloatArray, step_s: FloatArray) -> float:
+    """Seconds in all stalls, from what each step took more than its typical time."""
+    deviation = float(np.median(np.abs(excess_s) / step_s))
+    stalled = excess_s > step_s * max(STALL_EXCESS, STALL_DEVIATIONS * deviation)
+    return float(excess_s[stalled].sum())
 
 
 def robust_nnls(design: FloatArray, target: FloatArray) -> FloatArray:

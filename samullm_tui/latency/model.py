@@ -45,6 +45,7 @@ COEFFICIENTS: tuple[str, ...] = (
     "per_further_tile_s",
     "prefill_step_s",
     "per_prefill_sequence_s",
+    "per_mixed_decode_context_s",
     "stall_per_squared_sequence_s",
 )
 
@@ -55,7 +56,8 @@ DISTINCT_EXPERT = PREFILL_CONTEXT + 2
 TILE = PREFILL_CONTEXT + 3
 PREFILL_STEP = PREFILL_CONTEXT + 4
 PREFILL_SEQUENCE = PREFILL_CONTEXT + 5
-STALL = PREFILL_CONTEXT + 6
+MIXED_DECODE_CONTEXT = PREFILL_CONTEXT + 6
+STALL = PREFILL_CONTEXT + 7
 EXPERTS = len(COEFFICIENTS)
 EXPERTS_PER_TOKEN = EXPERTS + 1
 
@@ -73,7 +75,8 @@ def iteration_s(
 
     With T tokens in the step, E experts and k of them per token, the expected number of distinct experts is
     E·(1 − (1 − k/E)^T): each token misses a given expert with probability 1 − k/E.
-    A step with prompt tokens has a constant and a cost per sequence of its own (it runs without CUDA graphs).
+    A step with prompt tokens has a constant and a cost per sequence of its own (it runs without CUDA graphs), and
+    its decodes read their contexts slower (one attention kernel serves both, not the one made for decodes).
     """
     tokens = prefill_tokens + decode_seqs
     seconds = vector[0] + vector[1] * num_seqs + vector[2] * tokens
@@ -86,6 +89,7 @@ def iteration_s(
     seconds += vector[STALL] * num_seqs * num_seqs
     if prefill_tokens > 0:
         seconds += vector[PREFILL_STEP] + vector[PREFILL_SEQUENCE] * (num_seqs - decode_seqs)
+        seconds += vector[MIXED_DECODE_CONTEXT] * decode_context
     experts = vector[EXPERTS]
     if experts > 0.0:
         seconds += (

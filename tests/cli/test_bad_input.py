@@ -149,7 +149,7 @@ def test_bad_requests_are_named_by_line_and_column(
     row: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "profile.json").write_text(
-        '{"iteration": {"coefficients": [0.01,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}, "kv_blocks": 99}'
+        '{"iteration": {"coefficients": [0.01,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}, "kv_blocks": 99}'
     )
     (tmp_path / "requests.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{row}\n")
     message = refused(capsys, "simulate", tmp_path / "requests.csv", "--latency", tmp_path / "profile.json")

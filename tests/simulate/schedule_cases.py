@@ -11,7 +11,7 @@ from samullm_tui.simulate.config import EngineConfig
 
 # Powers of two: sums of such seconds are exact in binary, so that times can be compared with ==.
 EXACT = IterationLatency(
-    (1 / 16, 1 / 256, 1 / 512, 1 / 1024, 0.0, 0.0, 1 / 1024, 0.0, 1 / 65536, 1 / 32768, *[0.0] * 5)
+    (1 / 16, 1 / 256, 1 / 512, 1 / 1024, 0.0, 0.0, 1 / 1024, 0.0, 1 / 65536, 1 / 32768, *[0.0] * 6)
 )
 
 
