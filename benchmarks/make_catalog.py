@@ -147,10 +147,10 @@ def authors_iterations(measured: Path) -> dict[tuple[str, int], Iterations]:
     return {key: Iterations(*np.array(steps, dtype=np.float64).T) for key, steps in columns.items()}
 
 
-def cpu_iterations(measured: Path) -> Iterations:
-    """Every step of the real CPU runs. Contexts are those of a replay, since the log has only their total."""
+def cpu_iterations(measured: Path, run: str = "*") -> Iterations:
+    """Every step of the real CPU runs, or of one. Contexts are of a replay, since the log has only their total."""
     steps: list[tuple[float, ...]] = []
-    for log in sorted((measured / "vllm-cpu").glob("*_iterations.csv")):
+    for log in sorted((measured / "vllm-cpu").glob(f"{run}_iterations.csv")):
         rows = read_rows(log.with_name(log.name.replace("_iterations", "_requests")))
         waiting = [(int(row["prompt_tokens"]), int(row["output_tokens"])) for row in rows]
         steps += _replayed(list(read_rows(log)), waiting)

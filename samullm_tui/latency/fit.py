@@ -18,7 +18,7 @@ from samullm_tui.domain.errors import Problem, ProfileError
 from samullm_tui.latency.measurements import Iterations
 from samullm_tui.latency.model import STALL, TOKEN_BREAKS, IterationLatency, tiles, typical
 
-__all__ = ["Fit", "Iterations", "fit", "predicted_s", "robust_nnls"]
+__all__ = ["Fit", "Iterations", "fit", "fitted", "predicted_s", "robust_nnls"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def fit(
     order = rng.permutation(len(rows))
     held = max(1, round(len(rows) * HELD_OUT_SHARE))
     train, test = rows[order[held:]], rows[order[:held]]
-    latency = _fitted(train, experts, experts_per_token, stalls=stalls)
+    latency = fitted(train, experts, experts_per_token, stalls=stalls)
     error = predicted_s(latency, test) / test.latency_s - 1
     typical_error = predicted_s(typical(latency), test) / test.latency_s - 1
     return Fit(
@@ -114,7 +114,10 @@ def _design(rows: Iterations, experts: int, experts_per_token: int) -> FloatArra
     )
 
 
-def _fitted(rows: Iterations, experts: int, experts_per_token: int, *, stalls: bool) -> IterationLatency:
+def fitted(
+    rows: Iterations, experts: int = 0, experts_per_token: int = 0, *, stalls: bool = True
+) -> IterationLatency:
+    """Coefficients from all of `rows`; the arguments are those of `fit`, which also says how good they are."""
     design = _design(rows, experts, experts_per_token)
     squared_seqs = design[:, STALL].copy()
     design[:, STALL] = 0.0

@@ -30,6 +30,7 @@ ONCE = ("embedding", "final_layernorm")
 PER_SEQUENCE = ("lm_head", "sampler")
 ATTENTION = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
+
 @dataclass(frozen=True, slots=True)
 class LayerProfile:
     """Seconds of the parts of one decoder layer on one tp rank.

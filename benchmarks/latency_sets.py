@@ -1,0 +1,386 @@
+"""Our forecast against each measured set: what `bench_latency` prints, computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.make_catalog import authors_iterations, cpu_iterations, read_rows
+from benchmarks.measured_steps import (
+    ServingPoint,
+    layer_profile,
+    longest_over_mean,
+    serving_points,
+    splitwise_steps,
+    steady_loop,
+    vllm_run,
+)
+from samullm_tui.catalog.shapes import shape_of
+from samullm_tui.domain.cluster import PRESETS
+from samullm_tui.latency.fit import Fit, fit, fitted, predicted_s
+from samullm_tui.latency.layers import fit_layers
+from samullm_tui.latency.measurements import Iterations
+from samullm_tui.latency.memory import MEASURED_UTILIZATION, kv_blocks
+from samullm_tui.latency.model import IterationLatency, typical
+from samullm_tui.latency.roofline import EAGER, GRAPHS, Shape, load_estimate_s, roofline
+from samullm_tui.latency.sharing import Timed, calibrated_rates, rates_from_times
+from samullm_tui.simulate.engine import EngineConfig, simulate_requests
+
+__all__ = ["Row", "accuracy"]
+
+FloatArray = npt.NDArray[np.float64]
+Steps = Mapping[tuple[str, int], Iterations]
+Fits = Mapping[tuple[str, int], Fit]
+
+A100, H100 = PRESETS["a100-80g"], PRESETS["h100-80g"]
+MIXTRAL = "Mixtral-8x7B-v0.1"
+SPLITS = 20
+ENGINE_SEQS = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line. Errors are shares of the measured time; `others` is what a peer or the authors reach there."""
+
+    measured_set: str
+    what: str
+    points: str
+    error: str
+    bias: str = ""
+    others: str = ""
+
+
+def accuracy(measured: Path) -> Iterator[Row]:
+    """Every line, set by set."""
+    steps = authors_iterations(measured)
+    fits = {(name, tp): _fit(name, rows) for (name, tp), rows in steps.items()}
+    yield from authors(steps, fits)
+    yield from left_out(steps, fits)
+    yield from memory_and_starts(measured)
+    yield from splitwise(measured)
+    yield from closed_loops(measured)
+    yield from whole_run(measured)
+    yield from cpu(measured)
+
+
+def _fit(name: str, rows: Iterations) -> Fit:
+    shape = _shape(name)
+    rng = np.random.default_rng(0)
+    return fit(rows, experts=shape.experts, experts_per_token=shape.experts_per_token, rng=rng)
+
+
+def _shape(name: str) -> Shape:
+    """Without its context, which is no matter of speed."""
+    shape = shape_of(name)
+    assert shape
+    return msgspec.structs.replace(shape, context=0)
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _over(values: Sequence[float]) -> str:
+    return f"{np.median(values):.1%}, worst {max(values):.1%}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1%}"
+
+
+# The SamuLLM authors' A100 steps
+
+
+def authors(steps: Steps, fits: Fits) -> Iterator[Row]:
+    name = "SamuLLM authors, A100"
+    dense = {key: result for key, result in fits.items() if key[0] != MIXTRAL}
+    held = {key: steps[key][_held_out(result)] for key, result in fits.items()}
+    points = f"{sum(result.held_out_rows for result in dense.values()):,}"
+    within = sum(result.median_ape <= 0.03 for result in dense.values())
+    total_s = sum(float(held[key].latency_s.sum()) for key in dense)
+    predicted = sum(float(predicted_s(dense[key].latency, held[key]).sum()) for key in dense)
+    biases = [abs(result.bias) for result in dense.values()]
+    yield Row(
+        name,
+        f"typical step, {len(dense)} dense (LLM, tp); {within} within 3 %",
+        points,
+        _over([result.median_ape for result in dense.values()]),
+        f"{_signed(predicted / total_s - 1)}, worst pair {max(biases):.1%}",
+    )
+    few = [_few_sequences(held[key], result.latency) for key, result in dense.items()]
+    expected = [result.expected_median_ape for result in dense.values()]
+    yield Row(name, "the same, expected stalls in every step", points, _over(expected))
+    yield Row(name, f"the same, steps of up to {ENGINE_SEQS} sequences", points, _over(few))
+    yield Row(name, "one step on two LLMs of one shape (repeatability)", *_repeatability(steps))
+    mixtral = fits[MIXTRAL, 2]
+    yield Row(
+        name,
+        "typical step, Mixtral-8x7B tp 2",
+        f"{mixtral.held_out_rows:,}",
+        _share(mixtral.median_ape),
+        _signed(mixtral.bias),
+    )
+
+
+def _held_out(result: Fit) -> npt.NDArray[np.int64]:
+    """The rows that `fit` kept out with this seed."""
+    return np.random.default_rng(0).permutation(result.rows)[: result.held_out_rows]
+
+
+def _few_sequences(rows: Iterations, latency: IterationLatency) -> float:
+    few = rows[rows.num_seqs <= ENGINE_SEQS]
+    return float(np.median(np.abs(predicted_s(latency, few) / few.latency_s - 1)))
+
+
+def _repeatability(steps: Steps) -> tuple[str, str]:
+    """Median difference of equal steps, one LLM's scaled to the other's, over √2: the noise of one measurement."""
+    same = [
+        ("Llama-2-13b-hf", "vicuna-13b-v1.5"),
+        ("alpaca-13b", "baize-v2-13b"),
+        ("dolly-v2-12b", "oasst-sft-4-pythia-12b-epoch-3.5"),
+        ("Llama-2-7b-hf", "Llama-2-7b-chat-hf"),
+    ]
+    noise, points = [], 0
+    for one, other in same:
+        for tp in (1, 2, 4):
+            if (one, tp) in steps and (other, tp) in steps:
+                a, b = (_by_content(steps[llm, tp]) for llm in (one, other))
+                ratio = np.array([a[step] / b[step] for step in a.keys() & b.keys()])
+                noise.append(float(np.median(np.abs(ratio / np.median(ratio) - 1)) / np.sqrt(2)))
+                points += len(ratio)
+    return f"{points:,}", _over(noise)
+
+
+def _by_content(rows: Iterations) -> dict[tuple[float, ...], float]:
+    content = (
+        rows.num_seqs,
+        rows.prefill_tokens,
+        rows.prefill_context,
+        rows.decode_seqs,
+        rows.decode_context,
+    )
+    return dict(zip(map(tuple, np.stack(content, 1).tolist()), rows.latency_s.tolist(), strict=True))
+
+
+def left_out(steps: Steps, fits: Fits) -> Iterator[Row]:
+    """LLMs predicted from their shape, by rates of the others; the prior is another GPU's and engine's."""
+    name = "SamuLLM authors, A100"
+    errors = {}
+    for llm, tp in steps:
+        others = [(_shape(m), t, f.latency) for (m, t), f in fits.items() if _shape(m) != _shape(llm)]
+        rates = calibrated_rates(others, A100, GRAPHS)
+        errors[llm, tp] = _estimate_error(roofline(_shape(llm), A100, tp, rates), steps[llm, tp])
+    dense = [error for (llm, _tp), error in errors.items() if llm != MIXTRAL]
+    points = f"{sum(map(len, steps.values())):,}"
+    yield Row(name, "its shape left out, dense: from the other LLMs", points, _over(dense))
+    yield Row(name, "its shape left out, Mixtral (no other mixture)", "", _share(errors[MIXTRAL, 2]))
+    for single in ("Llama-2-7b-chat-hf", "Llama-2-13b-hf"):
+        mine = [(_shape(m), t, f.latency) for (m, t), f in fits.items() if m == single]
+        rates = calibrated_rates(mine, A100, GRAPHS)
+        rest = [
+            _estimate_error(roofline(_shape(llm), A100, tp, rates), rows)
+            for (llm, tp), rows in steps.items()
+            if llm != MIXTRAL and _shape(llm) != _shape(single)
+        ]
+        yield Row(name, f"all dense others from {single} alone", points, _over(rest))
+    uncalibrated = [
+        _estimate_error(roofline(_shape(llm), A100, tp, GRAPHS), rows)
+        for (llm, tp), rows in steps.items()
+        if llm != MIXTRAL
+    ]
+    yield Row(name, "the same prior, nothing calibrated", points, _over(uncalibrated))
+
+
+def _estimate_error(latency: IterationLatency, rows: Iterations) -> float:
+    return float(np.median(np.abs(predicted_s(typical(latency), rows) / rows.latency_s - 1)))
+
+
+def memory_and_starts(measured: Path) -> Iterator[Row]:
+    folder = measured / "samullm-authors"
+    blocks = []
+    for row in read_rows(folder / "kv_blocks_a100_80g.csv"):
+        shape = shape_of(row["model"])
+        assert shape
+        estimate = kv_blocks(
+            shape,
+            A100,
+            int(row["tp"]),
+            block_size=int(row["block_tokens"]),
+            utilization=MEASURED_UTILIZATION,
+            batched_tokens=max(shape.context, 2560),
+        )
+        blocks.append(abs(estimate / int(row["kv_blocks"]) - 1))
+    yield Row(
+        "SamuLLM authors, A100",
+        "KV blocks of an engine (margins fitted to them)",
+        f"{len(blocks)}",
+        _over(blocks),
+    )
+    starts = [
+        abs(load_estimate_s(_shape(row["model"]), A100, int(row["tp"])) / float(row["init_s"]) - 1)
+        for row in read_rows(folder / "engine_init_seconds_a100.csv")
+    ]
+    yield Row("SamuLLM authors, A100", "engine start (fitted to them)", f"{len(starts)}", _over(starts))
+
+
+# Llama-2-70B of another study
+
+
+def splitwise(measured: Path) -> Iterator[Row]:
+    sets = splitwise_steps(measured)
+    for kind in ("prompt", "token"):
+        for hardware in ("a100-80gb", "h100-80gb", "h100-80gb-pcap"):
+            mine = {key: value for key, value in sets.items() if (key[0], key[2]) == (hardware, kind)}
+            errors = [error for rows, configs in mine.values() for error in _halves(rows, configs)]
+            inside = [
+                np.abs(predicted_s(fitted(r, stalls=False), r) / r.latency_s - 1) for r, _ in mine.values()
+            ]
+            points = sum(len(rows) for rows, _ in mine.values())
+            yield Row(
+                "Splitwise, Llama-2-70B",
+                f"{kind} time, {hardware}, tp 2 to 8; fitted to half of the configurations",
+                f"{points}",
+                f"{np.median(np.concatenate(errors)):.1%} (all fitted: {np.median(np.concatenate(inside)):.1%})",
+            )
+
+
+def _halves(rows: Iterations, configs: Sequence[tuple[float, ...]]) -> list[FloatArray]:
+    """Errors on the half of the configurations that the fit has not seen, for several splits."""
+    distinct = sorted(set(configs))
+    number = np.array([distinct.index(config) for config in configs])
+    errors = []
+    for seed in range(SPLITS):
+        seen = np.random.default_rng(seed).permutation(len(distinct))[: len(distinct) // 2]
+        mine = np.isin(number, seen)
+        latency = fitted(rows[mine], stalls=False)
+        errors.append(np.abs(predicted_s(latency, rows[~mine]) / rows[~mine].latency_s - 1))
+    return errors
+
+
+# Closed loops on H100
+
+
+def closed_loops(measured: Path) -> Iterator[Row]:
+    points = serving_points(measured)
+    shape = _shape("Qwen3-32B")
+    workloads = sorted({point.workload for point in points})
+    splits = []
+    for seed in range(SPLITS):
+        seen = np.random.default_rng(seed).permutation(len(workloads))[: len(workloads) // 2]
+        train = {workloads[i] for i in seen}
+        known = [point for point in points if point.workload in train]
+        unseen = [point for point in points if point.workload not in train]
+        splits.append(_loop_errors(shape, known, unseen))
+    peers = [abs(p.peer_s / p.tpot_s - 1) for p in points if p.peer_s]
+    mean = np.mean([np.abs(errors).mean() for errors in splits])
+    worst = max(np.abs(errors).mean() for errors in splits)
+    yield Row(
+        "aiconfigurator, Qwen3-32B, H100",
+        "time per output token, tp 2 to 8; fitted to half of the workloads (mean error)",
+        f"{len(points)}",
+        f"{mean:.1%}, worst of {SPLITS} splits {worst:.1%}",
+        _signed(float(np.mean([errors.mean() for errors in splits]))),
+        f"{np.mean(peers):.1%} on {len(peers)} of them",
+    )
+    for tp in (2, 4, 8):
+        known = [point for point in points if point.tp != tp]
+        errors = _loop_errors(shape, known, [point for point in points if point.tp == tp])
+        yield Row(
+            "aiconfigurator, Qwen3-32B, H100",
+            f"tp {tp} from the two others (mean error)",
+            f"{len(errors)}",
+            _share(float(np.abs(errors).mean())),
+            _signed(float(errors.mean())),
+        )
+
+
+def _loop_errors(shape: Shape, known: Sequence[ServingPoint], unseen: Sequence[ServingPoint]) -> FloatArray:
+    """Signed errors on `unseen` of rates fitted to `known`, near those of another GPU's engines."""
+    rates = rates_from_times(_loops(shape, known), H100, EAGER)
+    errors = []
+    for timed in _loops(shape, unseen):
+        latency = typical(roofline(shape, H100, timed.tp, rates))
+        errors.append(timed.shares @ predicted_s(latency, timed.steps) / timed.seconds - 1)
+    return np.concatenate(errors)
+
+
+def _loops(shape: Shape, points: Sequence[ServingPoint]) -> list[Timed]:
+    sizes = sorted({point.tp for point in points})
+    return [steady_loop(shape, [point for point in points if point.tp == tp]) for tp in sizes]
+
+
+# Whole runs
+
+
+def whole_run(measured: Path) -> Iterator[Row]:
+    """vLLM 0.19, 300 requests as they arrived, lengths known; no figure of the run went into the forecast."""
+    run, name = vllm_run(measured), "LLMServingSim, vLLM 0.19"
+    shape = _shape("Llama-3.1-8B")
+    longest, context = longest_over_mean(run, 128), int((run.prompt + run.output).max())
+    result = fit_layers(
+        layer_profile(measured), shape.layers, context=context, longest=longest, rng=np.random.default_rng(0)
+    )
+    gpu = PRESETS["rtxpro6000-96g"]
+    blocks = kv_blocks(shape, gpu, 1, block_size=16, utilization=MEASURED_UTILIZATION)
+    config = EngineConfig(
+        max_num_seqs=128, max_num_batched_tokens=2048, kv_blocks=blocks, block_size=16, max_model_len=131_072
+    )
+    trace = simulate_requests(config, result.latency, run.arrival_s, run.prompt, run.output)
+    yield Row(
+        name,
+        "steps composed of layers, fitted",
+        f"{result.held_out_rows:,}",
+        _share(result.median_ape),
+        _signed(result.bias),
+    )
+    pairs = {
+        "makespan": (trace.makespan_s, run.finish_s.max(), ""),
+        "mean time to first token": (
+            (trace.first_token_s - run.arrival_s).mean(),
+            (run.first_token_s - run.arrival_s).mean(),
+            "-4.0%",
+        ),
+        "mean time per output token": (
+            ((trace.finish_s - trace.first_token_s) / (run.output - 1)).mean(),
+            ((run.finish_s - run.first_token_s) / (run.output - 1)).mean(),
+            "-1.0%",
+        ),
+        "mean latency of a request": (
+            (trace.finish_s - run.arrival_s).mean(),
+            (run.finish_s - run.arrival_s).mean(),
+            "-1.8%",
+        ),
+    }
+    for what, (simulated, true, peer) in pairs.items():
+        signed = float(simulated / true - 1)
+        yield Row(name, f"{what}, simulated", "300", f"{abs(signed):.1%}", _signed(signed), peer)
+
+
+def cpu(measured: Path) -> Iterator[Row]:
+    """Steps of the tiny Llama; then each run's makespan from a fit to the other run."""
+    result = fit(cpu_iterations(measured), rng=np.random.default_rng(0))
+    name = "vLLM 0.32 on two CPU cores"
+    yield Row(
+        name,
+        "typical step, tiny Llama",
+        f"{result.held_out_rows}",
+        _share(result.median_ape),
+        _signed(result.bias),
+    )
+    for seed in (0, 1):
+        other = fitted(cpu_iterations(measured, f"s64_t512_seed{1 - seed}"))
+        rows = list(read_rows(measured / "vllm-cpu" / f"s64_t512_seed{seed}_requests.csv"))
+        prompt, output = (
+            np.array([int(row[column]) for row in rows]) for column in ("prompt_tokens", "output_tokens")
+        )
+        config = EngineConfig(64, 512, 8192, 128, 8192)
+        trace = simulate_requests(config, other, np.zeros(len(rows)), prompt, output)
+        true_s = float(cpu_iterations(measured, f"s64_t512_seed{seed}").latency_s.sum())
+        signed = trace.makespan_s / true_s - 1
+        what = f"makespan of run {seed} from a fit to run {1 - seed}, simulated"
+        yield Row(name, what, f"{len(rows)}", f"{abs(signed):.1%}", _signed(signed))
