@@ -14,7 +14,13 @@ from msgspec import Struct
 
 from samullm_tui.domain.cluster import GpuType
 from samullm_tui.latency.memory import BF16, Precision, kv_blocks, kv_bytes_per_gpu_token, stored_weight_bytes
-from samullm_tui.latency.model import COEFFICIENTS, TILE_TOKENS, TOKEN_BREAKS, IterationLatency
+from samullm_tui.latency.model import (
+    COEFFICIENTS,
+    DECODE_CONTEXT,
+    TILE_TOKENS,
+    TOKEN_BREAKS,
+    IterationLatency,
+)
 from samullm_tui.latency.shape import (
     Shape,
     expert_params,
@@ -52,6 +58,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     stall_s               expected stalls per squared sequence
     weight_factor, expert_factor   reading weights, and those of the experts that a step touches
     kv_factor, grouped_kv_factor   reading the KV cache; the latter where query heads share KV heads
+    mixed_kv_factor                further, in a step with prompt tokens (0 where no such steps were measured)
     token_factor          computing a token
     tile_factor           computing a tile of tokens, over the arithmetic of all its tokens
     token_collective_factor, token_doubling_factor
@@ -70,6 +77,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     expert_factor: float
     kv_factor: float
     grouped_kv_factor: float
+    mixed_kv_factor: float
     token_factor: float
     tile_factor: float
     token_collective_factor: float
@@ -91,6 +99,7 @@ EAGER = Rates(
     expert_factor=1.11,
     kv_factor=1.08,
     grouped_kv_factor=2.86,
+    mixed_kv_factor=0.0,
     token_factor=0.98,
     tile_factor=0.32,
     token_collective_factor=0.4,
@@ -112,6 +121,7 @@ GRAPHS = Rates(
     expert_factor=1.11,
     kv_factor=1.05,
     grouped_kv_factor=1.11,
+    mixed_kv_factor=0.0,
     token_factor=0.86,
     tile_factor=0.29,
     token_collective_factor=0.2,
@@ -132,6 +142,7 @@ CPU = Rates(
     expert_factor=2.0,
     kv_factor=2.0,
     grouped_kv_factor=2.0,
+    mixed_kv_factor=0.0,
     token_factor=1.5,
     tile_factor=0.5,
     token_collective_factor=0.0,
@@ -187,6 +198,7 @@ def roofline(
         "per_distinct_expert_s": experts_bytes * read_s * rates.expert_factor,
         "prefill_step_s": shape.layers * rates.prefill_layer_s,
         "per_prefill_sequence_s": rates.prefill_sequence_s,
+        "per_mixed_decode_context_s": kv_s * rates.mixed_kv_factor,
         "stall_per_squared_sequence_s": rates.stall_s,
     }
     return IterationLatency(tuple(values.values()), shape.experts, shape.experts_per_token)
@@ -198,15 +210,18 @@ def rescaled(
     """`measured` moved to another tp or GPU: each coefficient times the ratio of its roofline estimates.
 
     `known` is the estimate where it was measured, `wanted` where it is needed. Pieces of the token slope and tiles
-    move together, with the slope of a large batch.
+    move together, with the slope of a large batch, and both costs of decode context with that of decodes alone.
     """
     slope = _token_slope(wanted) / _token_slope(known)
+    reading = wanted.coefficients[DECODE_CONTEXT] / known.coefficients[DECODE_CONTEXT]
     moved = []
     for name, value, before, after in zip(
         COEFFICIENTS, measured.coefficients, known.coefficients, wanted.coefficients, strict=True
     ):
         together = name.startswith("per_token") or name == "per_further_tile_s"
         ratio = slope if together else after / before if before else 1.0
+        if name == "per_mixed_decode_context_s":
+            ratio = reading
         moved.append(value * ratio)
     return IterationLatency(tuple(moved), measured.experts, measured.experts_per_token)
 

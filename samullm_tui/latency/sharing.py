@@ -71,7 +71,7 @@ def rates_from_times(
 ) -> Rates:
     """The same from measured times, one or more. `stall_s` is taken over: times are those of typical steps."""
     prior = prior or rates_of(gpu)
-    scales = np.array([getattr(prior, name) or getattr(EAGER, name) for name in FIELDS])
+    scales = np.array([getattr(prior, name) or getattr(EAGER, name) or 1.0 for name in FIELDS])
     blocks = [_design(timed, gpu) * scales / timed.seconds[:, None] for timed in times]
     design = np.concatenate(blocks)
     expected = np.array([getattr(prior, name) for name in FIELDS]) / scales

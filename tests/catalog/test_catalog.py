@@ -16,6 +16,8 @@ from samullm_tui.catalog.lengths import distribution_of, names
 from samullm_tui.catalog.profiles import ProfileTable, estimated_profile, profile_of
 from samullm_tui.catalog.shapes import DATA, checkpoints, known_checkpoint, shape_of
 from samullm_tui.domain.cluster import PRESETS, GpuType
+from samullm_tui.latency.memory import precision_of
+from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, decode_profile, encode_profile
 from samullm_tui.lengths.families import fit_families
 
@@ -147,6 +149,53 @@ def test_a_measured_llm_is_rescaled_where_it_was_not_measured() -> None:
     step = (32, 0, 0, 32, 32 * 1000)
     here, there = profile("lmsys/vicuna-13b-v1.5", "a100-80g", 1).iteration, found.iteration
     assert 0.4 < there.seconds(*step) / here.seconds(*step) < 0.8
+
+
+def test_an_unmeasured_llm_takes_the_rates_of_those_measured_on_the_gpu() -> None:
+    shape = shape_of("Qwen/Qwen2.5-7B-Instruct")
+    assert shape
+    here = estimated_profile("Qwen/Qwen2.5-7B-Instruct", shape, A100, 1)
+    there = estimated_profile("Qwen/Qwen2.5-7B-Instruct", shape, H100, 1)
+    assert here
+    assert there
+    assert "rates of other LLMs measured on A100-80GB" in here.source
+    assert "roofline from the LLM's shape" in there.source
+
+
+def test_profiles_that_the_user_measured_replace_the_shipped_rates() -> None:
+    """One LLM measured at twice the speed of its estimate: the others become twice as fast, and say why."""
+    one, other = shape_of("meta-llama/Llama-3.1-8B-Instruct"), shape_of("Qwen/Qwen2.5-7B-Instruct")
+    assert one
+    assert other
+    plain = estimated_profile("meta-llama/Llama-3.1-8B-Instruct", one, H100, 1)
+    before = estimated_profile("Qwen/Qwen2.5-7B-Instruct", other, H100, 1)
+    assert plain
+    assert before
+    halved = IterationLatency(tuple(c / 2 for c in plain.iteration.coefficients))
+    mine = msgspec.structs.replace(plain, iteration=halved, estimate=False)
+    after = estimated_profile("Qwen/Qwen2.5-7B-Instruct", other, H100, 1, own=[(one, 1, mine)])
+    assert after
+    assert "LLMs that you measured on H100-80GB" in after.source
+    for step in ((8, 0, 0, 8, 8000), (2, 2048, 1024 * 2048.0, 0, 0)):
+        ratio = after.iteration.seconds(*step) / before.iteration.seconds(*step)
+        assert ratio == pytest.approx(0.5, rel=0.05)
+    same = estimated_profile("meta-llama/Llama-3.1-8B-Instruct", one, H100, 2, own=[(one, 1, mine)])
+    assert same
+    assert "measured on H100-80GB at tp 1, rescaled" in same.source
+
+
+def test_a_quantised_checkpoint_leaves_more_for_the_cache_and_is_read_faster() -> None:
+    shape = shape_of("meta-llama/Llama-3.1-70B-Instruct")
+    assert shape
+    name = "meta-llama/Llama-3.1-70B-Instruct"
+    assert estimated_profile(name, shape, H100, 1) is None
+    four = estimated_profile(name, shape, H100, 1, precision=precision_of(quantization="awq"))
+    assert four
+    plain = estimated_profile(name, shape, H100, 2)
+    small = estimated_profile(name, shape, H100, 2, precision=precision_of(quantization="awq"))
+    assert plain
+    assert small
+    assert small.iteration.seconds(1, 0, 0, 1, 100) < plain.iteration.seconds(1, 0, 0, 1, 100)
 
 
 def test_the_cpu_engine_has_a_profile_for_every_tiny_checkpoint() -> None:
