@@ -111,7 +111,7 @@ def _estimated_iteration(
         if rates is None:
             return wanted, f"estimate: roofline from the LLM's shape and the rates of {gpu.name}"
         whose = "LLMs that you measured" if own else "other LLMs measured"
-        return wanted, f"estimate: from the LLM's shape and the rates of {whose} on {gpu.name}"
+        return wanted, f"estimate: roofline from the LLM's shape, calibrated by {whose} on {gpu.name}"
     origin = next(preset for preset in PRESETS.values() if preset.name == nearest.gpu) if elsewhere else gpu
     before = roofline(shape, origin, nearest.tp, _rates(origin, () if elsewhere else own))
     source = f"estimate: measured on {nearest.gpu} at tp {nearest.tp}, rescaled to {gpu.name} at tp {tp}"

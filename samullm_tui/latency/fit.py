@@ -124,20 +124,24 @@ def fitted(
     solution = robust_nnls(design / rows.latency_s[:, None], np.ones(len(rows)))
     if stalls:
         step_s = design @ solution
-        solution[STALL] = _stall_s(rows.latency_s - step_s, step_s) / squared_seqs.sum()
+        solution[STALL] = _stall_s(rows.latency_s, step_s) / squared_seqs.sum()
         solution *= rows.latency_s.sum() / (step_s + solution[STALL] * squared_seqs).sum()
     return IterationLatency(tuple(map(float, solution)), experts, experts_per_token)
 
 
-def _stall_s(excess_s: FloatArray, step_s: FloatArray) -> float:
-    """Seconds in all stalls, from what each step took more than its typical time."""
-    deviation = float(np.median(np.abs(excess_s) / step_s))
+def _stall_s(measured_s: FloatArray, step_s: FloatArray) -> float:
+    """Seconds in all stalls: what each stalled step took more than its typical time."""
+    excess_s = measured_s - step_s
+    deviation = float(np.median(np.abs(excess_s) / measured_s))
     stalled = excess_s > step_s * max(STALL_EXCESS, STALL_DEVIATIONS * deviation)
     return float(excess_s[stalled].sum())
 
 
 def robust_nnls(design: FloatArray, target: FloatArray) -> FloatArray:
-    """Non-negative c that minimises the Huber loss of design @ c - target, by reweighting."""
+    """Non-negative c that minimises the Huber loss of design @ c - target, by reweighting.
+
+    Raises ProfileError when the numbers are so far apart that least squares do not converge.
+    """
     from scipy.optimize import nnls
 
     scale = np.linalg.norm(design, axis=0)
@@ -146,7 +150,11 @@ def robust_nnls(design: FloatArray, target: FloatArray) -> FloatArray:
     weight = np.ones(len(target))
     solution = np.zeros(design.shape[1])
     for _ in range(ROUNDS):
-        solution, _residual = nnls(scaled * weight[:, None], target * weight)
+        try:
+            solution, _residual = nnls(scaled * weight[:, None], target * weight, maxiter=50 * len(scale))
+        except RuntimeError as error:
+            right = "steps that one engine did"
+            raise ProfileError(Problem("", "", f"nothing fits these rows: {error}", right)) from None
         error = np.abs(scaled @ solution - target)
         weight = np.sqrt(HUBER_ERROR / np.maximum(error, HUBER_ERROR))
     return np.asarray(solution / scale, dtype=np.float64)

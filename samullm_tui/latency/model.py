@@ -21,8 +21,8 @@ __all__ = [
     "TOKEN_BREAKS",
     "IterationLatency",
     "iteration_s",
+    "lower_envelope",
     "tiles",
-    "tokens_s",
     "typical",
 ]
 
@@ -146,16 +146,13 @@ def tiles(tokens: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.maximum(np.ceil(tokens / TILE_TOKENS) - 1, 0.0))
 
 
-def tokens_s(latency: IterationLatency, tokens: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """[n] seconds of what depends on a step's number of tokens alone: for every step of T tokens a lower bound.
+def lower_envelope(latency: IterationLatency) -> IterationLatency:
+    """Nowhere dearer than `latency`, and without the terms that came with tiles, steps with prompts and stalls.
 
-    The constant, tokens and their pieces, tiles and distinct experts. Neither contexts nor sequences.
+    For proofs. k further tiles are begun by T > 128·k tokens, so that ⌈T/128⌉ − 1 ≥ max(0, T − 128)/128: the tiles
+    become a piece of the token slope above 128. The other terms are never negative and are left out.
     """
-    vector = latency.vector()
-    seconds = vector[0] + vector[2] * tokens + vector[TILE] * tiles(tokens)
-    for index, start in enumerate(TOKEN_BREAKS):
-        seconds += vector[FIRST_BREAK + index] * np.maximum(tokens - start, 0.0)
-    if latency.experts:
-        missed = (1 - latency.experts_per_token / latency.experts) ** tokens
-        seconds += vector[DISTINCT_EXPERT] * latency.experts * (1 - missed)
-    return np.asarray(seconds, dtype=np.float64)
+    coefficients = list(latency.coefficients)
+    coefficients[FIRST_BREAK + TOKEN_BREAKS.index(TILE_TOKENS)] += coefficients[TILE] / TILE_TOKENS
+    coefficients[TILE:] = [0.0] * (len(COEFFICIENTS) - TILE)
+    return structs.replace(latency, coefficients=tuple(coefficients))

@@ -158,8 +158,8 @@ def test_an_unmeasured_llm_takes_the_rates_of_those_measured_on_the_gpu() -> Non
     there = estimated_profile("Qwen/Qwen2.5-7B-Instruct", shape, H100, 1)
     assert here
     assert there
-    assert "rates of other LLMs measured on A100-80GB" in here.source
-    assert "roofline from the LLM's shape" in there.source
+    assert "calibrated by other LLMs measured on A100-80GB" in here.source
+    assert "the rates of H100-80GB" in there.source
 
 
 def test_profiles_that_the_user_measured_replace_the_shipped_rates() -> None:

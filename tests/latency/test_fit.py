@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from samullm_tui.domain.errors import ProfileError
 from samullm_tui.latency.fit import fit, predicted_s
@@ -100,6 +102,26 @@ def test_no_coefficient_is_negative_and_what_never_occurs_costs_nothing() -> Non
     values = fit(rows, rng=rng).latency.coefficients
     assert min(values) >= 0
     assert values[COEFFICIENTS.index("per_prefill_context_s")] == 0
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_any_steps_that_can_be_read_give_a_latency(seed: int, same: bool, mixture: bool) -> None:
+    """Of all sizes up to the absurd, in any mix, all alike, 20 or more of them."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(20, 60))
+    decode = np.floor(10 ** rng.uniform(0, 6, n)) * rng.integers(0, 2, n)
+    prompts = np.where(decode == 0, 1, rng.integers(0, 3, n)).astype(np.float64)
+    prefill = np.where(prompts > 0, np.floor(10 ** rng.uniform(0, 7, n)), 0)
+    decode_context = np.minimum(decode * 10 ** rng.uniform(0, 5, n), 1e9)
+    columns = (decode + prompts, prefill, prefill * 10 ** rng.uniform(0, 7, n), decode, decode_context)
+    rows = Iterations(*(np.full(n, c[0]) if same else c for c in columns), 10 ** rng.uniform(-7, 3.5, n))
+    experts = {"experts": 8, "experts_per_token": 2} if mixture else {}
+    result = fit(rows, **experts, rng=rng)
+    values = np.array(result.latency.coefficients)
+    assert np.isfinite(values).all()
+    assert (values >= 0).all()
+    assert values.sum() > 0
+    assert np.isfinite([result.median_ape, result.mape, result.bias]).all()
 
 
 @pytest.mark.parametrize("experts", [(4, 0), (2, 4), (-1, 0), (0, 2)])

@@ -14,7 +14,7 @@ from samullm_tui.latency.model import (
     TOKEN_BREAKS,
     IterationLatency,
     iteration_s,
-    tokens_s,
+    lower_envelope,
     typical,
 )
 
@@ -83,13 +83,15 @@ def test_the_formula_by_hand() -> None:
 
 
 @given(latencies, steps)
-def test_tokens_alone_are_a_lower_bound_of_every_step_with_them(
+def test_no_step_takes_less_than_by_the_lower_envelope(
     latency: IterationLatency, step: tuple[int, ...]
 ) -> None:
-    tokens = np.array([float(step[1] + step[3])])
-    seqs = max(step[0], step[3])
-    assert tokens_s(latency, tokens)[0] <= latency.seconds(seqs, *step[1:]) * (1 + 1e-12)
-    assert latency.seconds(0, 0, 0, int(tokens[0]), 0) == pytest.approx(tokens_s(latency, tokens)[0])
+    possible = (max(step[0], step[3]), *step[1:])
+    low = lower_envelope(latency)
+    assert low.seconds(*possible) <= latency.seconds(*possible) * (1 + 1e-12)
+    assert sum(low.coefficients[COEFFICIENTS.index("per_further_tile_s") :]) == 0
+    whole_tiles = lower_envelope(typical(latency)).seconds(1, 0, 0, 1025, 0)
+    assert whole_tiles == pytest.approx(typical(latency).seconds(1, 0, 0, 1025, 0), rel=0.13)
 
 
 def test_too_few_coefficients_are_refused_before_they_are_computed_with() -> None:
