@@ -20,14 +20,15 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from samullm_tui.catalog.profiles import Facts, ProfileTable
+from samullm_tui.catalog.profiles import Facts, ProfileTable, unlimited
 from samullm_tui.catalog.shapes import DATA
-from samullm_tui.domain.cluster import PRESETS
+from samullm_tui.domain.cluster import PRESETS, GpuType
 from samullm_tui.latency.fit import Fit, Iterations, fit
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, default_limits
-from samullm_tui.latency.roofline import load_estimate_s
+from samullm_tui.latency.roofline import Rates, load_estimate_s
 from samullm_tui.latency.shape import Shape
+from samullm_tui.latency.sharing import calibrated_rates
 from samullm_tui.lengths.distribution import from_pmf
 
 MEASURED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -327,9 +328,17 @@ def profile_table(measured: Path) -> ProfileTable:
     places = [(name, tp) for name in source.shapes if name not in TINY_MEAN for tp in (1, 2, 4)]
     profiles = {place: source.profile(*place) for place in places}
     facts = [source.facts(*place) for place, profile in profiles.items() if profile is None]
-    return ProfileTable(
-        (*(p for p in profiles.values() if p), *cpu_profiles(measured)), tuple(f for f in facts if f)
-    )
+    measured_profiles = (*(p for p in profiles.values() if p), *cpu_profiles(measured))
+    rates = {gpu.name: shared_rates(source, measured_profiles, gpu) for gpu in (A100, CPU)}
+    return ProfileTable(measured_profiles, tuple(f for f in facts if f), rates)
+
+
+def shared_rates(source: Measured, profiles: tuple[Profile, ...], gpu: GpuType) -> Rates:
+    """The rates that the LLMs measured on that GPU type share, to 6 digits."""
+    shaped = [(source.shapes[p.checkpoint][1], p) for p in profiles if p.gpu == gpu.name]
+    rates = calibrated_rates([(unlimited(shape), p.tp, p.iteration) for shape, p in shaped], gpu)
+    values = {name: float(f"{getattr(rates, name):.6g}") for name in Rates.__struct_fields__}
+    return Rates(**values)
 
 
 def profiles_text(table: ProfileTable) -> str:

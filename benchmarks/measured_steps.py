@@ -53,7 +53,9 @@ def serving_points(measured: Path) -> list[ServingPoint]:
     }
     return [
         ServingPoint(
-            *(float(row[name]) for name in ("isl", "osl", "concurrency")),
+            prompt=float(row["isl"]),
+            output=float(row["osl"]),
+            users=float(row["concurrency"]),
             tp=int(float(row["tp_size"])),
             tpot_s=float(row["silicon_tpot_ms"]) / 1e3,
             peer_s=peer[row["id"]] / 1e3 if row["id"] in peer else None,

@@ -8,7 +8,7 @@ from functools import cache
 import msgspec
 from msgspec import Struct
 
-from samullm_tui.catalog.shapes import DATA, known_checkpoint, shape_of
+from samullm_tui.catalog.shapes import DATA, known_checkpoint
 from samullm_tui.domain.cluster import PRESETS, GpuType
 from samullm_tui.latency.memory import BF16, DEFAULT_UTILIZATION, Precision, kv_blocks
 from samullm_tui.latency.model import IterationLatency
@@ -16,7 +16,7 @@ from samullm_tui.latency.profile import Profile, default_limits
 from samullm_tui.latency.roofline import Rates, Shape, load_estimate_s, rescaled, roofline
 from samullm_tui.latency.sharing import calibrated_rates
 
-__all__ = ["Facts", "Owned", "ProfileTable", "estimated_profile", "profile_of"]
+__all__ = ["Facts", "Owned", "ProfileTable", "estimated_profile", "profile_of", "unlimited"]
 
 Owned = tuple[Shape, int, Profile]
 """A profile that the user measured: the LLM's shape, its tp, and what was measured."""
@@ -33,10 +33,11 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class ProfileTable(Struct, frozen=True):
-    """The content of data/profiles.json."""
+    """The content of data/profiles.json. `rates`: by GPU type, those that its measured LLMs share."""
 
     profiles: tuple[Profile, ...]
     facts: tuple[Facts, ...]
+    rates: dict[str, Rates]
 
 
 def profile_of(checkpoint: str, gpu: GpuType, tp: int) -> Profile | None:
@@ -104,8 +105,8 @@ def _estimated_iteration(
     """The estimate and where it comes from."""
     rates = _rates(gpu, own)
     wanted = roofline(shape, gpu, tp, rates, precision)
-    mine = [profile for _shape, _tp, profile in own if profile.checkpoint == checkpoint]
-    nearest = _nearest(mine, gpu, tp) or _nearest(_measured(checkpoint), gpu, tp)
+    known = [profile for _shape, _tp, profile in own] if own else list(_profiles().values())
+    nearest = _nearest([profile for profile in known if profile.checkpoint == checkpoint], gpu, tp)
     elsewhere = nearest is not None and nearest.gpu != gpu.name
     if nearest is None or (elsewhere and rates is not None):
         if rates is None:
@@ -116,10 +117,6 @@ def _estimated_iteration(
     before = roofline(shape, origin, nearest.tp, _rates(origin, () if elsewhere else own))
     source = f"estimate: measured on {nearest.gpu} at tp {nearest.tp}, rescaled to {gpu.name} at tp {tp}"
     return rescaled(nearest.iteration, before, wanted), source
-
-
-def _measured(checkpoint: str) -> list[Profile]:
-    return [profile for profile in _profiles().values() if profile.checkpoint == checkpoint]
 
 
 def _nearest(measured: Sequence[Profile], gpu: GpuType, tp: int) -> Profile | None:
@@ -133,18 +130,12 @@ def _nearest(measured: Sequence[Profile], gpu: GpuType, tp: int) -> Profile | No
 
 def _rates(gpu: GpuType, own: tuple[Owned, ...]) -> Rates | None:
     """Those of the user's profiles on that GPU type, else of the shipped ones; None where nobody measured."""
-    mine = [(_uncut(shape), tp, profile.iteration) for shape, tp, profile in own]
-    return calibrated_rates(mine, gpu) if mine else _shipped_rates(gpu)
+    if not own:
+        return _table().rates.get(gpu.name)
+    return calibrated_rates([(unlimited(shape), tp, profile.iteration) for shape, tp, profile in own], gpu)
 
 
-@cache
-def _shipped_rates(gpu: GpuType) -> Rates | None:
-    shaped = [(shape_of(p.checkpoint), p) for p in _profiles().values() if p.gpu == gpu.name]
-    measured = [(_uncut(shape), p.tp, p.iteration) for shape, p in shaped if shape]
-    return calibrated_rates(measured, gpu) if measured else None
-
-
-def _uncut(shape: Shape) -> Shape:
+def unlimited(shape: Shape) -> Shape:
     """Without its context, which is no matter of speed: LLMs that differ in it alone are of one shape."""
     return msgspec.structs.replace(shape, context=0)
 

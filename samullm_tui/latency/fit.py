@@ -152,9 +152,9 @@ def robust_nnls(design: FloatArray, target: FloatArray) -> FloatArray:
     for _ in range(ROUNDS):
         try:
             solution, _residual = nnls(scaled * weight[:, None], target * weight, maxiter=50 * len(scale))
-        except RuntimeError as error:
+        except RuntimeError as stopped:
             right = "steps that one engine did"
-            raise ProfileError(Problem("", "", f"nothing fits these rows: {error}", right)) from None
+            raise ProfileError(Problem("", "", f"nothing fits these rows: {stopped}", right)) from None
         error = np.abs(scaled @ solution - target)
         weight = np.sqrt(HUBER_ERROR / np.maximum(error, HUBER_ERROR))
     return np.asarray(solution / scale, dtype=np.float64)

@@ -255,6 +255,10 @@ def test_the_files_are_what_the_generator_makes_of_the_measurements(
     assert (DATA / "shapes.csv").read_text() == make_catalog.shapes_text(measured)
     made, shipped = make_catalog.profile_table(measured), table()
     assert made.facts == shipped.facts
+    for gpu, rates in shipped.rates.items():
+        assert msgspec.structs.astuple(made.rates[gpu]) == pytest.approx(
+            msgspec.structs.astuple(rates), rel=1e-3, abs=1e-9
+        )
     for new, old in zip(made.profiles, shipped.profiles, strict=True):
         # Coefficients may differ in the last digits from one machine's linear algebra to another's.
         assert new.iteration.coefficients == pytest.approx(old.iteration.coefficients, rel=1e-3, abs=1e-12)
