@@ -128,7 +128,11 @@ def _arithmetic(
         for m, k, n in shapes:
             left = torch.ones(m, k, dtype=getattr(torch, name), device=device)
             right = torch.ones(k, n, dtype=getattr(torch, name), device=device)
-            yield watch.rate(short, f"{m}×{k}×{n}", 2.0 * m * k * n, partial(torch.matmul, left, right))
+            work = 2.0 * m * k * n
+            rate = watch.rate(short, f"{m}×{k}×{n}", work, partial(torch.matmul, left, right))
+            yield rate
+            if work / rate.per_s > watch.budget_s:
+                break  # Not a type that this device has arithmetic for: the larger shapes would take minutes.
 
 
 class _Stopwatch:
@@ -136,12 +140,12 @@ class _Stopwatch:
 
     def __init__(self, torch: Any, device: str, budget_s: float) -> None:
         self._finish = (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else lambda: None
-        self._budget_s = budget_s
+        self.budget_s = budget_s
 
     def rate(self, what: str, size: str, amount: float, work: Callable[[], object]) -> Rate:
         once_s = max(self._time(work, 1), self._time(work, 1))
-        calls = max(1, int(self._budget_s / (REPEATS + 1) / max(once_s, 1e-7)))
-        repeats = 1 if once_s > self._budget_s else REPEATS
+        calls = max(1, int(self.budget_s / (REPEATS + 1) / max(once_s, 1e-7)))
+        repeats = 1 if once_s > self.budget_s else REPEATS
         seconds = sorted(self._time(work, calls) / calls for _ in range(repeats))
         return Rate(
             what=what,

@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -82,7 +83,8 @@ def write_profile(profile: Profile, path: Path) -> None:
         beside.write_bytes(encode_profile(profile))
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise InputError(Problem(str(path), "", f"cannot be written: {error.strerror}")) from error
 
 
