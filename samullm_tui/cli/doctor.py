@@ -12,7 +12,6 @@ from samullm_tui.cli.output import print_json, print_table
 from samullm_tui.cli.runs import start_and_follow
 from samullm_tui.domain.event import GpuSample, HostSample
 from samullm_tui.engines.installed import INSTALL_HINT, installed_vllm
-from samullm_tui.forecast.profile_store import read_store
 from samullm_tui.locations import APPS, home
 from samullm_tui.supervisor.machine import choose_machine
 from samullm_tui.telemetry.gpu import driver_version, sample_gpus
@@ -91,6 +90,8 @@ def _vllm() -> Finding:
 
 def _profiles() -> list[Finding]:
     """What `profile` measured on this machine, and what of it cannot be read."""
+    from samullm_tui.forecast.profile_store import read_store
+
     store = read_store()
     found = [
         Finding("profile", f"{p.checkpoint} on {p.gpu}, tp {p.tp}, {p.engine}")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -71,9 +72,16 @@ def measure_hardware(device: str, seconds: float, largest_bytes: int = 0) -> Rat
     if importlib.util.find_spec("torch") is None:
         raise EngineMissingError(Problem("", "", "PyTorch is not installed", INSTALL_HINT))
     command = [sys.executable, "-m", "samullm_tui.engines.hardware", device, str(seconds), str(largest_bytes)]
+    # The driver's numbering, which everything else here goes by.
+    environment = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     try:
         done = subprocess.run(
-            command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=2 * seconds + SLACK_S
+            command,
+            env=environment,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=2 * seconds + SLACK_S,
         )
     except subprocess.TimeoutExpired:
         raise EngineError(
