@@ -171,9 +171,10 @@ def _write(found: Profile, files: Sequence[Path], measured: Measured, steps: Pat
 def _print(found: Profile, took_s: float) -> None:
     measured = found.measured
     assert measured is not None
-    starts = "; ".join(", ".join(seconds(one) for one in round_) for round_ in measured.starts_s)
+    rounds = ["first start " + ", ".join(seconds(one) for one in measured.starts_s[0])]
+    rounds += ["with its caches " + ", ".join(map(seconds, later)) for later in measured.starts_s[1:]]
     rows = [
-        ("start to first token", f"{found.load_s:.1f} s (cold first: {starts})"),
+        ("start to first token", f"{found.load_s:.1f} s ({'; '.join(rounds)})"),
         ("KV cache", f"{found.kv_blocks:,} blocks of {found.block_size} tokens"),
         ("a step holds", f"{found.max_num_seqs:,} sequences, {found.max_num_batched_tokens:,} tokens"),
         ("1 sequence decoding", _step_text(found, 1)),
