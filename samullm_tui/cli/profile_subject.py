@@ -35,8 +35,13 @@ class Subject(Struct, frozen=True):
 
 
 def subject_of(arguments: Namespace) -> Subject:
-    """Raises InputError: no such checkpoint here, a cluster that is not this machine, a tp that is not possible."""
+    """Raises InputError: no such checkpoint here, a context it does not have, a cluster that is not this machine, a
+    tp that is not possible.
+    """
     checkpoint, place, shape = _checkpoint(arguments.checkpoint)
+    if arguments.context and arguments.context > shape.context:
+        wrong = f"{arguments.context} is more than the {shape.context} tokens of the checkpoint"
+        raise InputError(Problem(checkpoint, "--context", wrong, f"{shape.context}, or less"))
     cluster = _cluster(arguments.cluster)
     replicas = _replicas(shape, cluster, arguments.tp, arguments.beside)
     return Subject(checkpoint, place, shape, cluster, replicas)

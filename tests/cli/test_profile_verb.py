@@ -36,6 +36,7 @@ def folder_with(path: Path, config: str) -> Path:
         (("/nowhere/at/all",), ["/nowhere/at/all", "no such folder"]),
         (("tiny:llama", "--tp", "2"), ["--tp", "no tp of 2", "2 × CPU slots"]),
         (("tiny:llama", "--tp", "3"), ["--tp", "no tp of 3"]),
+        (("tiny:llama", "--context", "4096"), ["--context", "2048 tokens of the checkpoint"]),
         (("tiny:llama", "--beside", "2"), ["--beside", "from 0 to 1"]),
         (("tiny:llama", "--cluster", "a100-80g:8"), ["--cluster", "this machine has no GPU"]),
         (("tiny:llama", "--cluster", "toaster:2"), ["toaster", "a100-80g"]),
