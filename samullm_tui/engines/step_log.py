@@ -6,8 +6,8 @@ imported here: what is used of it (0.32) are `schedule`, `update_from_output`, `
 
 A step's latency is the time from the end of the step before to its own end, as long as the engine has something to do;
 of the first step after a pause it is the time since it was scheduled. So the steps of a busy time add up to that time,
-overheads between them included (the log's own too: some 25 µs for 128 sequences), and it holds for asynchronous scheduling as well, where a step is scheduled before the
-one ahead of it has ended: there it is the pace of the steady pipeline.
+overheads between them included (the log's own too: some 25 µs for 128 sequences). It holds for asynchronous scheduling
+as well, where a step is scheduled before the one ahead of it has ended: there it is the pace of the steady pipeline.
 """
 
 from __future__ import annotations
