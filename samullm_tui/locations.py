@@ -11,6 +11,7 @@ __all__ = [
     "THEMES",
     "cache_dir",
     "home",
+    "profiles_dir",
     "run_dir",
     "runs_dir",
     "shipped",
@@ -43,6 +44,11 @@ def home() -> Path:
 
 def runs_dir() -> Path:
     return home() / "runs"
+
+
+def profiles_dir() -> Path:
+    """What `profile` measured on this machine."""
+    return home() / "profiles"
 
 
 def run_dir(run: str) -> Path:

@@ -26,6 +26,14 @@ def measured() -> Path:
     return MEASURED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the runs and profiles of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMULLM_HOME", str(tmp_path_factory.mktemp("home") / "samullm"))
+        yield
+
+
 NOTHING_SKIPPED = os.environ.get("SAMULLM_NOTHING_SKIPPED") == "1"
 
 

@@ -22,7 +22,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": {"domain", "lengths", "latency"},
     "telemetry": {"domain"},
     "engines": {"domain", "locations", "latency", "simulate"},
-    "forecast": {"domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"},
+    "forecast": {
+        *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
+        "engines",
+    },
     "supervisor": {
         *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
         *("journal", "engines", "telemetry", "forecast"),

@@ -34,7 +34,9 @@ def _build() -> tuple[Parser, frozenset[str]]:
     )
     parser.add_argument("--version", action="version", version=f"samullm-tui {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_console_verbs, _application_verbs, _measurement_verbs, _run_verbs, _doctor_verb):
+    for add in (
+        *(_console_verbs, _application_verbs, _measurement_verbs, _profile_verb, _run_verbs, _doctor_verb),
+    ):
         add(verbs)
     return parser, frozenset(verbs.choices)
 
@@ -97,6 +99,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 600 seconds")
     return value
 
 
@@ -166,6 +175,30 @@ def _measurement_verbs(verbs: Verbs[Parser]) -> None:
     parser.add_argument("--experts", type=_whole, default=0, help="of a mixture of experts")
     parser.add_argument("--experts-per-token", type=_whole, default=0)
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the rows kept out of the fit")
+    _json(parser)
+
+
+def _profile_verb(verbs: Verbs[Parser]) -> None:
+    parser = _add(
+        verbs, "profile", "profiling", "measures a real engine: iteration latency, start time, KV blocks"
+    )
+    text = "tiny:llama, a folder, or a Hugging Face id that is on this machine"
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help=text)
+    text = "measure memory bandwidth and arithmetic rates instead"
+    parser.add_argument("--hardware", action="store_true", help=text)
+    parser.add_argument("--cluster", metavar="NAME|FILE", help="default: this machine's GPUs, else cpu:2")
+    parser.add_argument("--tp", type=_positive, default=1, metavar="N", help="GPUs of one engine (default 1)")
+    text = "further engines that start and work at the same time (default: 1 on a CPU with two slots, else 0)"
+    parser.add_argument("--beside", type=_whole, metavar="N", help=text)
+    text = "of load to measure steps under (default 45)"
+    parser.add_argument("--seconds", type=_seconds, default=45.0, metavar="S", help=text)
+    parser.add_argument("--context", type=_positive, metavar="N", help="default: the checkpoint's")
+    for name in ("max-num-seqs", "max-num-batched-tokens"):
+        parser.add_argument(f"--{name}", type=_positive, metavar="N", help="default: the engine's")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of everything drawn (default 0)")
+    text = "also write it here (default: only where forecasts look for it)"
+    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE.json", help=text)
+    parser.add_argument("--iterations", type=Path, metavar="OUT.csv", help="write every step measured")
     _json(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from argparse import Namespace
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -32,7 +33,7 @@ class Finding(Struct, frozen=True):
 
 
 def doctor(arguments: Namespace) -> int:
-    findings = [_python(), *_gpus(), _vllm(), *_room()]
+    findings = [_python(), *_gpus(), _vllm(), *_profiles(), *_room()]
     missing = [f for f in findings if f.remedy]
     result: dict[str, object] = {"findings": findings, "home": str(home()), "ok": not missing}
     if not arguments.json:
@@ -85,6 +86,24 @@ def _vllm() -> Finding:
     if vllm is None:
         return Finding("vLLM", "not installed", INSTALL_HINT)
     return Finding("vLLM", f"{vllm.version} ({vllm.distribution}, {vllm.build} build)")
+
+
+def _profiles() -> list[Finding]:
+    """What `profile` measured on this machine, and what of it cannot be read."""
+    from samullm_tui.forecast.profile_store import read_store
+
+    store = read_store()
+    found = [
+        Finding("profile", f"{p.checkpoint} on {p.gpu}, tp {p.tp}, {p.engine}")
+        for p in store.profiles.values()
+    ]
+    return [
+        *found,
+        *(
+            Finding("profile", f"{Path(p.file).name} is skipped", f"{p}: measure it again, or remove it")
+            for p in store.problems
+        ),
+    ]
 
 
 def _room() -> list[Finding]:

@@ -27,13 +27,15 @@ class RequestRefusedError(InputError):
 class GenerateRequest(Struct, frozen=True, kw_only=True):
     """One attempt at one request. `key` is unique among the attempts in flight on this engine.
 
-    `prompt` is the text (as one user message when `chat`); `sampling` are vLLM sampling parameters.
+    `prompt` is the text (as one user message when `chat`), or `token_ids` the tokens themselves where there are some;
+    `sampling` are vLLM sampling parameters.
     `prompt_tokens` (an estimate is enough) and `output_tokens` (drawn) are what a simulated engine computes with;
     a real engine ignores both.
     """
 
     key: int
     prompt: str = ""
+    token_ids: tuple[int, ...] = ()
     chat: bool = False
     sampling: Mapping[str, object] = field(default_factory=dict)
     prompt_tokens: int = 1

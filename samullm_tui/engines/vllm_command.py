@@ -11,6 +11,7 @@ from samullm_tui.domain.errors import EngineStartError, Problem
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.installed import Device
 from samullm_tui.engines.processes import COOKIE
+from samullm_tui.engines.step_log import SCHEDULER, STEPS
 
 __all__ = ["CPU_KV_CACHE", "OWNED_ARGUMENTS", "Command", "cookie_of", "serve_command"]
 
@@ -54,10 +55,11 @@ def serve_command(
     cookie: str,
     api_key: str,
     python: str = "python",
+    steps: str = "",
 ) -> Command:
     """Serves `checkpoint` (a folder or a Hugging Face id) on the replica's GPUs, on 127.0.0.1:`port`.
 
-    The key stands in the environment: an argument would be readable by everybody. Raises EngineStartError when the
+    `steps` is a file to log every step to (step_log). The key stands in the environment: an argument would be readable by everybody. Raises EngineStartError when the
     engine arguments of `llm` are not an application's to set.
     """
     is_folder = checkpoint.startswith("/")
@@ -70,6 +72,7 @@ def serve_command(
         *("--tensor-parallel-size", str(replica.tp)),
         *_checkpoint_flags(llm, is_folder),
         *_engine_flags(llm, device),
+        *(("--scheduler-cls", SCHEDULER) if steps else ()),
         "--disable-uvicorn-access-log",
     )
     env = {
@@ -81,6 +84,7 @@ def serve_command(
         # Process titles would be written over the environment, and the cookie with it.
         "SPT_NOENV": "1",
         **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if is_folder else {}),
+        **({STEPS: steps} if steps else {}),
         **_device_env(replica, device),
     }
     return Command(argv, env)

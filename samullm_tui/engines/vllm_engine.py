@@ -55,8 +55,11 @@ class VllmEngine:
         python: str = sys.executable,
         start_deadline_s: float | None = None,
         stall_s: float = STALL_S,
+        steps: Path | None = None,
     ) -> None:
-        """`python` is the interpreter that has vLLM. An engine with requests that does nothing for `stall_s` is dead."""
+        """`python` is the interpreter that has vLLM. An engine with requests that does nothing for `stall_s` is dead.
+        `steps` is a file that every step is logged to (step_log).
+        """
         self.replica = replica
         seqs = llm.engine.get("max_num_seqs")
         self.max_in_flight = max(IN_FLIGHT[device], seqs if isinstance(seqs, int) else 0)
@@ -65,6 +68,7 @@ class VllmEngine:
         self._python = python
         self._cookie = cookie_of(run, replica, epoch)
         self._log = log
+        self._steps = "" if steps is None else str(steps)
         self._log_start = 0
         self._deadline_s = start_deadline_s or START_DEADLINE_S[device]
         self._stall_s = stall_s
@@ -120,6 +124,7 @@ class VllmEngine:
                 cookie=self._cookie,
                 api_key=key,
                 python=self._python,
+                steps=self._steps,
             )
             inherited = {name: value for name, value in os.environ.items() if name not in DROPPED}
             self._log_start = self._log.stat().st_size if self._log.exists() else 0

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from samullm_tui.catalog.profiles import estimated_profile, profile_of
 from samullm_tui.catalog.shapes import shape_of
 from samullm_tui.domain import errors
 from samullm_tui.domain.application import LLM, Application
@@ -16,6 +15,7 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.forecast.checkpoint import read_shape
 from samullm_tui.forecast.lengths import lengths_of
+from samullm_tui.forecast.profile_store import profile_for
 from samullm_tui.latency.profile import Profile
 from samullm_tui.latency.roofline import (
     Shape,
@@ -137,7 +137,7 @@ def shape_of_llm(llm: LLM, file: str) -> Shape:
 def _serve(llm: LLM, shape: Shape, cluster: Cluster) -> _Served:
     """Raises PlacementError, with the GiB that are missing."""
     context = min(llm.context or shape.context, shape.context)
-    profiles = [(tp, _profile(llm, shape, cluster, tp)) for tp in _tensor_sizes(llm, shape, cluster)]
+    profiles = [(tp, profile_for(llm, shape, cluster.gpu, tp)) for tp in _tensor_sizes(llm, shape, cluster)]
     models = []
     for tp, profile in profiles:
         config = _config(llm, shape, profile, cluster, context) if profile else None
@@ -158,12 +158,6 @@ def _tensor_sizes(llm: LLM, shape: Shape, cluster: Cluster) -> list[int]:
     island = max(map(len, cluster.islands))
     sizes = [2**k for k in range(island.bit_length()) if shape.heads % 2**k == 0]
     return [tp for tp in sizes if not llm.tp or tp in llm.tp]
-
-
-def _profile(llm: LLM, shape: Shape, cluster: Cluster, tp: int) -> Profile | None:
-    return profile_of(llm.checkpoint, cluster.gpu, tp) or estimated_profile(
-        llm.checkpoint, shape, cluster.gpu, tp
-    )
 
 
 def _config(llm: LLM, shape: Shape, profile: Profile, cluster: Cluster, context: int) -> EngineConfig | None:

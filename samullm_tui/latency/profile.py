@@ -3,17 +3,62 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Mapping
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from samullm_tui.domain.cluster import GpuType
 from samullm_tui.domain.errors import Problem, ProfileError
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
 
-__all__ = ["Limits", "Profile", "decode_profile", "default_limits", "encode_profile"]
+__all__ = ["Limits", "Profile", "Provenance", "decode_profile", "default_limits", "encode_profile"]
 
 GIB = 1024**3
+
+DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+DAY_S = 86_400.0
+MOST = {
+    "tp": 1024,
+    "block_size": 1 << 20,
+    "kv_blocks": 10**9,
+    "max_num_seqs": 10**6,
+    "max_num_batched_tokens": 10**8,
+    "max_model_len": 10**9,
+}
+"""Counts above these were not measured on any engine: a unit or a column was mistaken."""
+MOST_COEFFICIENT_S = 1000.0
+MOST_ERROR = 1000.0
+RIGHT = "a profile as `profile` and `fit-latency` write it"
+
+
+class Provenance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how the figures of a profile were measured.
+
+    date          the day, YYYY-MM-DD
+    device        product name of the GPU, or of the CPU; `driver` of the GPU, "" without one
+    vllm, torch   versions; `dtype` that the engine computed in
+    asynchronous  whether it scheduled a step before it knew the tokens of the one ahead
+    arguments     engine arguments that were given, by vLLM's Python names
+    beside        further engines of the LLM that started and worked on the same machine at the same time
+    starts_s      seconds of the starts, those of one round together; the first round may have found cold caches
+    rows          steps measured, of which `held_out_rows` were kept out of the fit
+    """
+
+    date: str
+    device: str
+    vllm: str
+    driver: str = ""
+    torch: str = ""
+    dtype: str = ""
+    asynchronous: bool = False
+    max_model_len: int = 1
+    arguments: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    beside: int = 0
+    starts_s: tuple[tuple[float, ...], ...] = ()
+    rows: int = 0
+    held_out_rows: int = 0
 
 
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +70,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kv_blocks     as the engine reports them (one is reserved); None: not known
     estimate      whether the iteration latency was estimated instead of measured
     median_ape, mape, bias   errors of the iteration model on rows kept out of its fit; None: not known
+    measured      where and how, when `profile` measured it on an engine
     """
 
     iteration: IterationLatency
@@ -42,6 +88,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     median_ape: float | None = None
     mape: float | None = None
     bias: float | None = None
+    measured: Provenance | None = None
 
 
 class Limits(Struct, frozen=True):
@@ -75,11 +122,9 @@ def decode_profile(data: bytes, file: str) -> Profile:
     except msgspec.ValidationError as error:
         wrong, _, path = str(error).partition(" - at ")
         place = path.strip("`").removeprefix("$").removeprefix(".")
-        raise ProfileError(Problem(file, place, wrong, "a profile as fit-latency writes it")) from None
+        raise ProfileError(Problem(file, place, wrong, RIGHT)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(
-            Problem(file, "", f"not JSON: {error}", "a profile as fit-latency writes it")
-        ) from None
+        raise ProfileError(Problem(file, "", f"not JSON: {error}", RIGHT)) from None
     problems = [Problem(file, place, wrong, right) for place, wrong, right in _wrong_values(profile)]
     if problems:
         raise ProfileError(problems)
@@ -90,13 +135,42 @@ def _wrong_values(profile: Profile) -> list[tuple[str, str, str]]:
     """(place, what is wrong, what would be right)."""
     found = _wrong_latency(profile.iteration)
     for name in ("tp", "block_size", "max_num_seqs", "max_num_batched_tokens"):
-        if getattr(profile, name) < 1:
-            found.append((name, f"{getattr(profile, name)}", "a whole number from 1 up"))
-    if profile.kv_blocks is not None and profile.kv_blocks < 2:
-        found.append(("kv_blocks", f"{profile.kv_blocks}", "at least 2: the engine reserves one"))
-    if profile.load_s is not None and not profile.load_s >= 0:
-        found.append(("load_s", f"{profile.load_s:g}", "seconds from 0 up"))
-    return found
+        found += _wrong_count(name, getattr(profile, name), 1)
+    if profile.kv_blocks is not None:
+        found += _wrong_count("kv_blocks", profile.kv_blocks, 2, " (the engine reserves one)")
+    if profile.load_s is not None:
+        found += _wrong_number("load_s", profile.load_s, 0.0, DAY_S, "seconds")
+    for name, least in (("median_ape", 0.0), ("mape", 0.0), ("bias", -1.0)):
+        value = getattr(profile, name)
+        if value is not None:
+            found += _wrong_number(name, value, least, MOST_ERROR, "a relative error")
+    return [*found, *_wrong_provenance(profile.measured)] if profile.measured else found
+
+
+def _wrong_provenance(measured: Provenance) -> Iterator[tuple[str, str, str]]:
+    if not DATE.fullmatch(measured.date):
+        yield "measured.date", repr(measured.date), "a day as YYYY-MM-DD"
+    yield from _wrong_count("measured.max_model_len", measured.max_model_len, 1)
+    for name, value in (("beside", measured.beside), ("held_out_rows", measured.held_out_rows)):
+        if value < 0:
+            yield f"measured.{name}", f"{value}", "a whole number from 0 up"
+    if measured.rows < measured.held_out_rows:
+        yield "measured.rows", f"{measured.rows}", f"at least the {measured.held_out_rows} that were kept out"
+    for index, seconds in enumerate(second for one in measured.starts_s for second in one):
+        yield from _wrong_number(f"measured.starts_s (the {index + 1}.)", seconds, 0.0, DAY_S, "seconds")
+
+
+def _wrong_count(place: str, value: int, least: int, why: str = "") -> list[tuple[str, str, str]]:
+    most = MOST[place.rpartition(".")[2]]
+    right = f"a whole number from {least} to {most:,}{why}"
+    return [] if least <= value <= most else [(place, f"{value}", right)]
+
+
+def _wrong_number(
+    place: str, value: float, least: float, most: float, what: str
+) -> list[tuple[str, str, str]]:
+    right = f"{what} from {least:g} to {most:g}"
+    return [] if least <= value <= most else [(place, f"{value:g}", right)]
 
 
 def _wrong_latency(latency: IterationLatency) -> list[tuple[str, str, str]]:
@@ -105,9 +179,9 @@ def _wrong_latency(latency: IterationLatency) -> list[tuple[str, str, str]]:
         right = f"{len(COEFFICIENTS)}: {', '.join(COEFFICIENTS)}"
         return [("iteration.coefficients", f"{len(values)} coefficients", right)]
     found = [
-        (f"iteration.coefficients[{i}] ({name})", f"{value:g}", "seconds from 0 up")
+        (f"iteration.coefficients[{i}] ({name})", f"{value:g}", f"seconds from 0 to {MOST_COEFFICIENT_S:g}")
         for i, (name, value) in enumerate(zip(COEFFICIENTS, values, strict=True))
-        if not (math.isfinite(value) and value >= 0)
+        if not (math.isfinite(value) and 0 <= value <= MOST_COEFFICIENT_S)
     ]
     if not found and sum(values) == 0:
         found.append(("iteration.coefficients", "all are 0", "a step takes time"))

@@ -7,6 +7,7 @@ from msgspec import Struct
 from samullm_tui.domain.cluster import Cluster, cluster_from_preset
 from samullm_tui.domain.event import EngineKind
 from samullm_tui.engines.installed import installed_vllm
+from samullm_tui.locations import profiles_dir
 from samullm_tui.telemetry.gpu import detect_cluster
 from samullm_tui.workload.cluster_file import load_cluster
 
@@ -17,7 +18,7 @@ CPU_PRESET = "cpu:2"
 
 
 class Machine(Struct, frozen=True):
-    """Where a run will happen. `notes` say what was chosen without being asked for."""
+    """Where a run will happen. `notes` say what was chosen without being asked for, and what cannot be used."""
 
     cluster: Cluster
     engine: EngineKind
@@ -27,7 +28,7 @@ class Machine(Struct, frozen=True):
 def choose_machine(cluster: str | None, engine: EngineKind | None) -> Machine:
     """Fills in what was not given, by the rules of the contract. Raises ClusterError on a bad `cluster`."""
     detected = detect_cluster()
-    notes: list[str] = []
+    notes = _skipped_profiles()
     if engine is None:
         here = detected is not None and installed_vllm() is not None
         engine = "vllm" if here and cluster is None else "simulated"
@@ -41,3 +42,12 @@ def choose_machine(cluster: str | None, engine: EngineKind | None) -> Machine:
     preset = CPU_PRESET if engine == "vllm" else DEFAULT_PRESET
     notes.append(f"cluster: the preset {preset}, because this machine has no GPU")
     return Machine(cluster_from_preset(preset), engine, tuple(notes))
+
+
+def _skipped_profiles() -> list[str]:
+    """What forecasts will not use of what was measured on this machine."""
+    if not profiles_dir().is_dir():
+        return []
+    from samullm_tui.forecast.profile_store import read_store
+
+    return [f"stored profile skipped: {problem}" for problem in read_store().problems]

@@ -14,7 +14,7 @@ from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.sanitise import sanitise_line
 from samullm_tui.telemetry.nvml import Nvml
 
-__all__ = ["GpuSampler", "detect_cluster", "driver_version", "gpu_type", "sample_gpus"]
+__all__ = ["GpuSampler", "detect_cluster", "driver_version", "gpu_name", "gpu_type", "sample_gpus"]
 
 
 def driver_version() -> str | None:
@@ -24,6 +24,16 @@ def driver_version() -> str | None:
         return nvml.driver_version
     finally:
         nvml.close()
+
+
+def gpu_name(index: int) -> str | None:
+    """The product name of a GPU; None without it, or without a driver that answers."""
+    nvml = Nvml()
+    try:
+        name = nvml.name(index) if index < nvml.count else None
+    finally:
+        nvml.close()
+    return None if name is None else sanitise_line(name, 60)
 
 
 def sample_gpus() -> tuple[GpuSample, ...]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import psutil
 
 from samullm_tui.domain.event import HostSample
+from samullm_tui.domain.sanitise import sanitise_line
 
-__all__ = ["sample_host"]
+__all__ = ["processor_name", "sample_host"]
+
+
+def processor_name() -> str:
+    """The CPU's model as Linux names it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return sanitise_line(next(models, "") or platform.machine(), 60)
 
 
 def sample_host(path: Path) -> HostSample:
