@@ -18,11 +18,14 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from samullm_tui.catalog.profiles import estimated_profile, profile_of
+from samullm_tui.catalog.profiles import Owned, estimated_profile, profile_of
+from samullm_tui.catalog.shapes import shape_of
 from samullm_tui.domain.application import LLM, Scalar
 from samullm_tui.domain.cluster import GpuType
-from samullm_tui.domain.errors import InputError, Problem, ProfileError
+from samullm_tui.domain.errors import ApplicationError, InputError, Problem, ProfileError
+from samullm_tui.engines.hub_cache import local_snapshot
 from samullm_tui.engines.installed import installed_vllm
+from samullm_tui.forecast.checkpoint import read_shape
 from samullm_tui.latency.profile import Profile, decode_profile, default_limits, encode_profile
 from samullm_tui.latency.roofline import Shape
 from samullm_tui.locations import profiles_dir
@@ -101,13 +104,29 @@ def profile_for(llm: LLM, shape: Shape, gpu: GpuType, tp: int) -> Profile | None
     known = profile_of(llm.checkpoint, gpu, tp)
     if known is not None:
         return known
-    estimate = estimated_profile(llm.checkpoint, shape, gpu, tp)
+    estimate = estimated_profile(llm.checkpoint, shape, gpu, tp, own=_own(gpu))
     elsewhere = sorted({p.gpu for p in stored if p.gpu != gpu.name})
     if estimate is None or not elsewhere:
         return estimate
     return replace(
         estimate, source=f"{estimate.source} (the stored profile of {', '.join(elsewhere)} is not used)"
     )
+
+
+def _own(gpu: GpuType) -> list[Owned]:
+    """Everything that was measured here on that GPU type: it calibrates the GPU for other LLMs."""
+    mine = [profile for profile in read_store().profiles.values() if profile.gpu == gpu.name]
+    shaped = ((_shape(profile.checkpoint), profile) for profile in mine)
+    return [(shape, profile.tp, profile) for shape, profile in shaped if shape is not None]
+
+
+def _shape(checkpoint: str) -> Shape | None:
+    """None: the catalog does not know it, and it is not on this machine any more."""
+    folder = Path(checkpoint) if checkpoint.startswith("/") else local_snapshot(checkpoint)
+    try:
+        return shape_of(checkpoint) or (read_shape(folder) if folder else None)
+    except ApplicationError:
+        return None
 
 
 def _preference(profile: Profile) -> tuple[bool, str]:

@@ -116,6 +116,19 @@ def test_one_of_another_gpu_is_not_used_and_the_estimate_says_so() -> None:
     assert "the stored profile of H100-80GB is not used" in found.source
 
 
+def test_what_was_measured_here_calibrates_the_gpu_for_other_llms() -> None:
+    before = planned("Qwen/Qwen3-32B", gpu="h200-141g", tp=2)
+    slow = IterationLatency((0.2, *before.iteration.coefficients[1:]))
+    keep(profile("meta-llama/Llama-2-70b-chat-hf", gpu="H200-141GB", tp=2, iteration=slow))
+    after = planned("Qwen/Qwen3-32B", gpu="h200-141g", tp=2)
+    assert "LLMs that you measured" in after.source
+    assert after.iteration != before.iteration
+    keep(profile("/no/longer/here", gpu="H200-141GB"))
+    assert planned("Qwen/Qwen3-32B", gpu="h200-141g", tp=2) == after, (
+        "what nobody knows the shape of is left out"
+    )
+
+
 def test_limits_that_were_given_only_for_the_measurement_are_not_those_of_a_run() -> None:
     keep(profile(arguments={"max_num_seqs": 7}, max_num_seqs=7))
     assert planned().max_num_seqs == 256
