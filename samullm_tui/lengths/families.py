@@ -1,7 +1,7 @@
 """Parametric families fitted to a length distribution, and how well they fit.
 
-Maximum likelihood by SciPy on the table's representative lengths. Answers that the context window cut off count as
-right-censored: all that is known of them is that they would have been longer.
+Maximum likelihood by SciPy on the table's representative lengths. Those of its tail, which nobody saw end, count as
+right-censored: all that is known of them is that they are longer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.lengths.distribution import ROUNDING, LengthDistribution, Tail
 
 __all__ = ["FAMILIES", "FamilyFit", "fit_families"]
 
@@ -28,7 +28,7 @@ class FamilyFit:
     """One fitted family.
 
     parameters  log-normal: mu, sigma (of the natural logarithm); gamma and Weibull: shape, scale (tokens)
-    ks          greatest distance of its cdf from the table's, below the length where answers were cut
+    ks          greatest distance of its cdf from the table's, up to where the tail begins
     aic         Akaike's criterion for the number of measured answers; smaller is better
     """
 
@@ -52,8 +52,9 @@ def fit_families(distribution: LengthDistribution) -> tuple[FamilyFit, ...]:
     None where fewer than two different lengths ended by themselves: there is nothing to fit then.
     """
     points = distribution.quantile((np.arange(POINTS) + 0.5) / POINTS).astype(np.float64)
-    ended_points = POINTS - round(distribution.censored_share * POINTS)
-    ended, cut_off = points[:ended_points], points[ended_points:]
+    tail = distribution.tail or Tail(0.0, distribution.max)
+    ended = points[: POINTS - round(tail.share * POINTS)]
+    cut_off = np.full(POINTS - len(ended), float(tail.beyond))
     if len(np.unique(ended)) < 2:
         return ()
     return tuple(sorted((_fit(n, ended, cut_off, distribution) for n in FAMILIES), key=lambda fit: fit.aic))
@@ -65,9 +66,10 @@ def _fit(name: str, ended: FloatArray, cut_off: FloatArray, distribution: Length
     # The points stand for `samples` answers: their log-likelihood is scaled up to that many.
     scale = distribution.samples / POINTS
     log_likelihood = scale * (family.logpdf(ended).sum() + family.logsf(cut_off).sum())
-    lengths, cumulative = distribution.tokens, distribution.cumulative
-    if len(cut_off):
-        lengths, cumulative = lengths[:-1], cumulative[:-1]
+    measured = (
+        distribution.cumulative <= 1.0 - (distribution.tail.share if distribution.tail else 0.0) + ROUNDING
+    )
+    lengths, cumulative = distribution.tokens[measured], distribution.cumulative[measured]
     # A length of k tokens stands for the values of a continuous family up to k + 1/2.
     ks = float(np.abs(family.cdf(lengths + 0.5) - cumulative).max())
     return FamilyFit(name, parameters, ks, float(2 * len(parameters) - 2 * log_likelihood))
