@@ -34,7 +34,7 @@ STRENGTH = 10.0
 same LLM have quite another distribution, so that its own first answers must count (benchmarks/bench_lengths.py)."""
 SHIFT_ANSWERS = 5
 SIGNIFICANT = 2.0
-"""Standard errors by which the observed share below the prior's median must differ to count as another scale."""
+"""Standard errors by which the shares up to the observed median must differ to count as another scale."""
 
 
 def blend(
@@ -113,15 +113,15 @@ def scale_shift(prior: LengthDistribution, answers: Answers) -> float:
     if not n:
         return 1.0
     observed = kaplan_meier(prior.name, answers, source="")
-    reached = float(observed.cdf(int(answers.tokens[answers.ended].max())))
+    reached = 1.0 - (observed.tail.share if observed.tail else 0.0)
     level = min(0.5, reached)
-    there = int(prior.quantile(level))
-    expected = float(prior.cdf(there))
-    known = int((answers.ended | (answers.tokens >= there)).sum())
+    here = int(observed.quantile(level))
+    expected = float(prior.cdf(here))
+    known = int((answers.ended | (answers.tokens >= here)).sum())
     error = np.sqrt((expected * (1.0 - expected) or 0.25) / known)
-    if abs(float(observed.cdf(there)) - expected) < SIGNIFICANT * error:
+    if abs(min(reached, float(observed.cdf(here))) - expected) < SIGNIFICANT * error:
         return 1.0
-    return float((int(observed.quantile(level)) / there) ** (n / (n + SHIFT_ANSWERS)))
+    return float((here / int(prior.quantile(level))) ** (n / (n + SHIFT_ANSWERS)))
 
 
 def _scaled(prior: LengthDistribution, factor: float) -> LengthDistribution:

@@ -33,7 +33,8 @@ ROUNDING = 1e-9
 class Tail:
     """The part of a distribution that nobody saw end: `share` of the answers are longer than `beyond` tokens.
 
-    `family` is the fitted family that spreads them over longer lengths; empty: they all stand at `beyond`.
+    `family` is the fitted family that spreads them over longer lengths. Empty: they stand where they were cut, the
+    longest of them at `beyond`.
     """
 
     share: float

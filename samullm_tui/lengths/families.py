@@ -1,6 +1,6 @@
 """Parametric families fitted to a length distribution, and how well they fit.
 
-Maximum likelihood by SciPy on the table's representative lengths. Those of its tail, which nobody saw end, count as
+Maximum likelihood on the table's representative lengths. Those of its tail, which nobody saw end, count as
 right-censored: all that is known of them is that they are longer.
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.lengths.distribution import ROUNDING, LengthDistribution, Tail
+from samullm_tui.lengths.likelihood import FAMILIES, maximum_likelihood
 
 __all__ = ["FAMILIES", "FamilyFit", "fit_families"]
 
 FloatArray = npt.NDArray[np.float64]
 
-FAMILIES = ("log-normal", "gamma", "Weibull")
 POINTS = 500
 """Representative lengths that stand for the whole table: a fit moves by less than 1 % against 10,000."""
 
@@ -53,38 +53,26 @@ def fit_families(distribution: LengthDistribution) -> tuple[FamilyFit, ...]:
     """
     points = distribution.quantile((np.arange(POINTS) + 0.5) / POINTS).astype(np.float64)
     tail = distribution.tail or Tail(0.0, distribution.max)
-    ended = points[: POINTS - round(tail.share * POINTS)]
-    cut_off = np.full(POINTS - len(ended), float(tail.beyond))
+    ended, cut_off = np.split(points, [POINTS - round(tail.share * POINTS)])
+    if tail.family:
+        cut_off = np.full(len(cut_off), float(tail.beyond))
     if len(np.unique(ended)) < 2:
         return ()
     return tuple(sorted((_fit(n, ended, cut_off, distribution) for n in FAMILIES), key=lambda fit: fit.aic))
 
 
 def _fit(name: str, ended: FloatArray, cut_off: FloatArray, distribution: LengthDistribution) -> FamilyFit:
-    parameters = _maximum_likelihood(name, ended, cut_off)
+    parameters = maximum_likelihood(name, ended, cut_off)
     family = _frozen(name, parameters)
     # The points stand for `samples` answers: their log-likelihood is scaled up to that many.
     scale = distribution.samples / POINTS
     log_likelihood = scale * (family.logpdf(ended).sum() + family.logsf(cut_off).sum())
-    measured = (
-        distribution.cumulative <= 1.0 - (distribution.tail.share if distribution.tail else 0.0) + ROUNDING
-    )
+    open_share = distribution.tail.share if distribution.tail else 0.0
+    measured = distribution.cumulative <= 1.0 - open_share + ROUNDING
     lengths, cumulative = distribution.tokens[measured], distribution.cumulative[measured]
     # A length of k tokens stands for the values of a continuous family up to k + 1/2.
     ks = float(np.abs(family.cdf(lengths + 0.5) - cumulative).max())
     return FamilyFit(name, parameters, ks, float(2 * len(parameters) - 2 * log_likelihood))
-
-
-def _maximum_likelihood(name: str, ended: FloatArray, cut_off: FloatArray) -> dict[str, float]:
-    from scipy import stats
-
-    families = {"log-normal": stats.lognorm, "gamma": stats.gamma, "Weibull": stats.weibull_min}
-    # Without censoring SciPy solves the first two in closed form; its general optimiser is only for censored data.
-    data: Any = stats.CensoredData(uncensored=ended, right=cut_off) if len(cut_off) else ended
-    shape, _location, scale = families[name].fit(data, floc=0)
-    if name == "log-normal":
-        return {"mu": float(np.log(scale)), "sigma": float(shape)}
-    return {"shape": float(shape), "scale": float(scale)}
 
 
 def _frozen(name: str, parameters: dict[str, float]) -> Any:

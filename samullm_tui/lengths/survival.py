@@ -12,7 +12,7 @@ import numpy as np
 
 from samullm_tui.domain.request import IntArray
 from samullm_tui.lengths.answers import MOST_TOKENS, Answers
-from samullm_tui.lengths.distribution import FloatArray, LengthDistribution, Tail, from_pmf
+from samullm_tui.lengths.distribution import ROUNDING, FloatArray, LengthDistribution, Tail, from_pmf
 from samullm_tui.lengths.families import FamilyFit, fit_families
 
 __all__ = ["continue_tail", "kaplan_meier", "with_tail"]
@@ -64,7 +64,8 @@ def continue_tail(distribution: LengthDistribution) -> LengthDistribution:
     if points is None:
         return distribution
     shares = np.diff(distribution.cumulative, prepend=0.0)
-    shares[-1] = max(0.0, shares[-1] - tail.share)
+    measured = shares[-1] - tail.share
+    shares[-1] = measured if measured > ROUNDING else 0.0
     tokens = np.concatenate((distribution.tokens, points))
     weights = np.concatenate((shares, np.full(TAIL_POINTS, tail.share / TAIL_POINTS)))
     continued = from_pmf(
