@@ -38,7 +38,8 @@ class LLMLengths(Struct, frozen=True, kw_only=True):
 
     `censored_share` of the samples were cut or had not ended; `tail_share` of the curve lies beyond `tail_beyond`
     tokens, which nobody saw end, and is continued by `tail_family` (empty: it stands there). `strata` are the curves
-    by the length of the prompt where it matters; `prompts` says what the test found, `why` what is planned with.
+    by the length of the prompt where it matters; `prompts` says what the test found, `why` what is planned with, and
+    `kind` in a word: measured, blended, pooled, estimated or simulated.
     """
 
     llm: str
@@ -62,6 +63,7 @@ class LLMLengths(Struct, frozen=True, kw_only=True):
     strata: tuple[PromptStratum, ...] = ()
     prompts: str = ""
     why: str = ""
+    kind: str = "measured"
 
 
 class LengthReport(Struct, frozen=True, kw_only=True):

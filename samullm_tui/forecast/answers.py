@@ -77,15 +77,13 @@ def answers_of_events(events: Iterable[AnyEvent], name: str) -> Observed:
     source = f"run {created.run} of {created.application}" if created else name
     simulated = created is not None and created.engine == "simulated"
     unfinished = max(0, asked - len(seen))
-    return Observed(Learnt(source, answers, simulated), without + unfinished, _unfinished(unfinished))
+    return Observed(Learnt(source, answers, simulated), without + unfinished, _unfinished(unfinished, asked))
 
 
-def _unfinished(requests: int) -> str:
-    if requests <= 0:
+def _unfinished(requests: int, asked: int) -> str:
+    if not requests:
         return ""
-    return (
-        f"{requests:,} requests have no result: long answers are likelier among them, the curves may be short"
-    )
+    return f"without a result: {requests:,} of {asked:,} requests; long answers are likelier among them, so the curves may be short"
 
 
 def read_answers(path: Path) -> Observed:
@@ -106,7 +104,7 @@ def read_answers(path: Path) -> Observed:
         problems.add("", wrong, "one answer a row, with output_tokens or usage.completion_tokens")
     if problems:
         raise InputError(problems.all())
-    note = f"{without:,} rows are errors without an answer" if without else ""
+    note = f"without an answer: {without:,} of {rows:,} rows" if without else ""
     return Observed(Learnt(path.name, answers), without, note)
 
 

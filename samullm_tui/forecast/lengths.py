@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from samullm_tui.catalog.lengths import distribution_of, names
 from samullm_tui.domain.application import LLM, Application
+from samullm_tui.domain.errors import InputError, Problem
 from samullm_tui.domain.length_report import Family, LengthReport, LLMLengths, PromptStratum
 from samullm_tui.forecast.learnt import Learnt, learnt
+from samullm_tui.lengths.answers import Answers
 from samullm_tui.lengths.blend import STRENGTH
 from samullm_tui.lengths.conditional import Dependence
 from samullm_tui.lengths.distribution import LengthDistribution, Tail, from_pmf
@@ -33,7 +35,7 @@ class Lengths(Struct, frozen=True):
     """The distribution to plan an LLM with.
 
     estimated  empty when it was measured on that LLM, else what stands in
-    kind       measured, blended, pooled or estimated: how a sentence calls it
+    kind       measured, blended, pooled, estimated or simulated: how a sentence calls it
     blended    the prior that is part of it beside answers that were learnt, in words; empty without one
     tested     whether prompts matter, where answers were learnt
     """
@@ -45,17 +47,24 @@ class Lengths(Struct, frozen=True):
     tested: Dependence | None = None
 
 
-def lengths_of(llm: LLM, observed: Learnt | None = None) -> Lengths:
+def lengths_of(llm: LLM) -> Lengths:
     """What planning draws this LLM's lengths from.
 
     The answers learnt under the name `llm.lengths` blended with the table of its checkpoint, else the table of that
-    name, else all measured tables together, each with the same weight. With answers `observed` now that is the prior,
-    and blended with them. Raises InputError for damaged files of learnt lengths.
+    name, else all measured tables together, each with the same weight. Raises InputError for damaged files of learnt
+    lengths.
     """
     found = learnt(llm.lengths)
+    if found is None:
+        return _known(llm.lengths)
     # A checkpoint's own table is a better prior than other LLMs', whatever the learnt answers are called.
-    known = _known(llm.lengths) if found is None else _with(found, llm, _known(llm.checkpoint))
-    return known if observed is None else _with(observed, llm, known)
+    prior = _known(llm.checkpoint)
+    answers = found.of(llm.name)
+    if answers is not None:
+        return _blended(llm.name, found, answers, prior)
+    has = ", ".join(sorted(found.answers))
+    note = f"the lengths learnt from {found.source} have none of {llm.name} (they have {has})"
+    return Lengths(prior.distribution, "; ".join(filter(None, (note, prior.estimated))), prior.kind)
 
 
 def _known(name: str) -> Lengths:
@@ -81,15 +90,9 @@ def _pooled() -> Lengths:
     return Lengths(pooled, how, "pooled")
 
 
-def _with(found: Learnt, llm: LLM, prior: Lengths) -> Lengths:
-    """The prior and the answers of this LLM in `found`."""
-    answers = found.of(llm.name)
-    if answers is None:
-        has = ", ".join(sorted(found.answers))
-        note = f"the lengths learnt from {found.source} have none of {llm.name} (they have {has})"
-        return Lengths(prior.distribution, "; ".join(filter(None, (note, prior.estimated))), prior.kind)
+def _blended(llm: str, found: Learnt, answers: Answers, prior: Lengths) -> Lengths:
     source = f"{found.source}, and a prior counted as {STRENGTH:.0f}: {prior.distribution.source}"
-    distribution, tested = learn(llm.name, answers, source=source, prior=prior.distribution)
+    distribution, tested = learn(llm, answers, source=source, prior=prior.distribution)
     few = int(answers.ended.sum()) < STRENGTH
     estimated = [f"drawn by simulated engines in {found.source}"] if found.simulated else []
     if few and prior.estimated:
@@ -100,12 +103,24 @@ def _with(found: Learnt, llm: LLM, prior: Lengths) -> Lengths:
 
 
 def length_report(application: Application, observed: Learnt | None = None) -> LengthReport:
-    """Everything the Lengths screen and `samullm-tui lengths` show; with `observed` after blending that in.
+    """Everything the Lengths screen and `samullm-tui lengths` show. A second or less for nine LLMs with tables.
 
-    A second or less for nine LLMs with tables.
+    Answers `observed` now are blended into the LLMs of the same name (of an application with one LLM, into that).
+    Raises InputError when they are of other LLMs.
     """
-    rows = tuple(_row(llm.name, lengths_of(llm, observed)) for llm in application.llms)
-    return LengthReport(application=application.name, llms=rows)
+    lengths = {llm.name: lengths_of(llm) for llm in application.llms}
+    if observed is not None:
+        alone = len(application.llms) == 1
+        answers = {name: observed.of(name) if alone else observed.answers.get(name) for name in lengths}
+        if not any(answers.values()):
+            wrong = f"has answers of {', '.join(sorted(observed.answers))}"
+            raise InputError(Problem(observed.source, "", wrong, f"answers of {', '.join(lengths)}"))
+        for name, those in answers.items():
+            if those is not None:
+                lengths[name] = _blended(name, observed, those, lengths[name])
+    return LengthReport(
+        application=application.name, llms=tuple(_row(name, one) for name, one in lengths.items())
+    )
 
 
 def learnt_report(found: Learnt) -> LengthReport:
@@ -149,6 +164,7 @@ def _row(llm: str, lengths: Lengths) -> LLMLengths:
         tail_family=tail.family,
         strata=_strata(d),
         prompts=_prompts(lengths.tested),
+        kind=lengths.kind,
         why=reason(d, fits, table=lengths.kind, blended=lengths.blended),
     )
 
