@@ -74,7 +74,8 @@ def _observe(source: str) -> Observed:
 def _is_journal(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return looks_framed(file.read(64))
+            head = file.read(64)
+            return bool(head) and looks_framed(head)
     except OSError as error:
         raise InputError(
             Problem(str(path), "", error.strerror or str(error), "a file that can be read")
