@@ -209,14 +209,15 @@ def dependence_table(sets: Mapping[str, Answers]) -> None:
 
 
 def censoring_table(sets: Mapping[str, Answers]) -> None:
-    """2,000 answers cut at random (an exponential limit), or all at the same max_tokens (their p60)."""
+    """2,000 answers cut at random (an exponential limit), or all at the same max_tokens (their p60, their p30)."""
     rows = []
     for name in CONVERSATIONS:
         whole, kept_out = splits(sets[name], 2000, 0)
         rng = np.random.default_rng(0)
         limits = {
             "at random": np.ceil(rng.exponential(2 * whole.tokens.mean(), len(whole))),
-            "at max_tokens": np.full(len(whole), np.quantile(whole.tokens, 0.6)),
+            "at their p60": np.full(len(whole), np.quantile(whole.tokens, 0.6)),
+            "at their p30": np.full(len(whole), np.quantile(whole.tokens, 0.3)),
         }
         for how, limit in limits.items():
             cut = Answers.of(np.minimum(whole.tokens, limit).astype(int), whole.tokens <= limit)

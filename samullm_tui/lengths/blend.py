@@ -7,13 +7,15 @@ p and S share and survival of the prior, d(t) answers that ended at t tokens and
     hazard(t) = (strength p(t) + d(t)) / (strength S(t-1) + r(t)),        survival(t) = product of 1 - hazard up to t
 
 Without observations it is the prior; of answers that all ended it is the average of prior and observed weighted by
-strength and their number; with ever more of them it is their Kaplan-Meier estimate. Where only the prior has lengths,
-beyond the longest answer seen, it keeps the prior's shape: a running request always has lengths ahead of it.
+strength and their number; with ever more of them it is their Kaplan-Meier estimate. Beyond the longest answer that was
+cut or still runs nobody observed anything: there the shape is that of the best family fitted to the observations (see
+survival) with weight (1 - r) n / (n + strength), for n answers that ended and the share r of the curve that lies there,
+and the prior's for the rest. A running request always has lengths ahead of it.
 
 Answers of other prompts, or of another version of an LLM, are often all longer or all shorter by a factor. Where the
 observed median differs from the prior's by more than chance, the prior's lengths are first multiplied by
 
-    (observed median / prior median) ^ (n / (n + 5)),        n answers that ended
+    (observed median / prior median) ^ (n / (n + 5))
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from samullm_tui.domain.request import IntArray
 from samullm_tui.lengths.answers import MOST_TOKENS, Answers
 from samullm_tui.lengths.distribution import ROUNDING, FloatArray, LengthDistribution, Strata, Tail, from_pmf
-from samullm_tui.lengths.survival import continue_tail, kaplan_meier, with_tail
+from samullm_tui.lengths.survival import continue_tail, kaplan_meier, measured_shares, with_tail
 
 __all__ = ["STRENGTH", "blend", "scale_shift"]
 
@@ -80,7 +82,7 @@ def _blend(
     outlived = _survival(mass + died, strength * survival[:-1] + at_risk)
     shares: FloatArray = -np.diff(outlived, prepend=1.0)
     made = with_tail(prior.name, lengths, shares, _left(outlived, answers, lengths), answers, source=source)
-    return _open(continue_tail(made), prior, answers)
+    return _open(_continued(made, answers, strength), prior, answers)
 
 
 def _survival(ending: FloatArray, at_risk: FloatArray) -> FloatArray:
@@ -94,12 +96,38 @@ def _left(outlived: FloatArray, answers: Answers, lengths: IntArray) -> float:
     return float(outlived[-1]) if (answers.tokens[~answers.ended] >= lengths[-1]).any() else 0.0
 
 
+def _continued(made: LengthDistribution, answers: Answers, strength: float) -> LengthDistribution:
+    """Beyond the longest answer that was cut, the prior's shape and that of the family fitted to the answers."""
+    observed = continue_tail(kaplan_meier(made.name, answers, source=made.source))
+    if observed.tail is None or not observed.tail.family:
+        return continue_tail(made)
+    shares = measured_shares(made)
+    after = made.tokens > observed.tail.beyond
+    rest = float(shares[after].sum()) if made.tail is None else made.tail.share
+    if rest <= ROUNDING:
+        return made
+    n = int(answers.ended.sum())
+    weight = 1.0 - (1.0 - rest) * n / (n + strength) if after.any() else 0.0
+    beyond = observed.tokens > observed.tail.beyond
+    family = np.diff(observed.cumulative, prepend=0.0)[beyond]
+    shares[after] *= weight
+    mixed = from_pmf(
+        made.name,
+        np.concatenate((made.tokens, observed.tokens[beyond])),
+        np.concatenate((shares, family * ((1.0 - weight) * rest / family.sum()))),
+        source=made.source,
+        samples=made.samples,
+    )
+    tail = replace(observed.tail, share=rest)
+    return replace(made, tokens=mixed.tokens, cumulative=mixed.cumulative, tail=tail)
+
+
 def _open(blended: LengthDistribution, prior: LengthDistribution, answers: Answers) -> LengthDistribution:
     """Marks what neither the prior nor the answers saw end."""
     if prior.tail is None or blended.tail is not None:
         return blended
     measured = prior.tokens[prior.cumulative <= 1.0 - prior.tail.share + ROUNDING]
-    seen = int(max([1, *measured[-1:], *answers.tokens[answers.ended]]))
+    seen = int(np.concatenate((measured, answers.tokens[answers.ended])).max(initial=1))
     share = 1.0 - float(blended.cdf(seen))
     tail = Tail(share, max(seen, prior.tail.beyond), prior.tail.family)
     return replace(blended, tail=tail) if share > ROUNDING else blended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from samullm_tui.domain.request import IntArray
 
 __all__ = [
+    "DENSE",
+    "MANY",
     "ROUNDING",
     "LengthDistribution",
     "Strata",
@@ -25,6 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 
 BODY_BINS, BODY_SHARE = 990, 0.99
 TAIL_BINS = 100
+MANY, CELLS, DENSE = 2048, 1 << 15, 1 << 20
+"""From MANY values on, look-up tables of CELLS levels, or of every length below DENSE, are worth their making."""
 ROUNDING = 1e-9
 """Sums of probabilities that should be equal differ by less."""
 
@@ -42,7 +47,7 @@ class Tail:
     family: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LengthDistribution:
     """Output tokens of an LLM's answers. Make one with from_samples, from_pmf, from_quantiles or in survival, blend.
 
@@ -74,12 +79,35 @@ class LengthDistribution:
 
     def quantile(self, p: npt.ArrayLike) -> IntArray:
         """The smallest length that at least a share p (0 to 1) of the answers do not exceed. Any shape."""
-        return self.tokens[np.searchsorted(self.cumulative, np.asarray(p, dtype=np.float64), side="left")]
+        levels = np.asarray(p, dtype=np.float64)
+        if levels.size < MANY:
+            return self.tokens[np.searchsorted(self.cumulative, levels, side="left")]
+        cell = (levels * CELLS).astype(np.intp).ravel()
+        place = self._guide[cell]
+        unsure = np.flatnonzero(place != self._guide[cell + 1])
+        place[unsure] = np.searchsorted(self.cumulative, levels.ravel()[unsure], side="left")
+        return self.tokens[place].reshape(levels.shape)
+
+    @cached_property
+    def _guide(self) -> npt.NDArray[np.intp]:
+        """[CELLS + 2] where the quantile of each multiple of 1 / CELLS stands: levels between two that agree need no
+        search (the indexed search of Chen and Asau 1974).
+        """
+        levels = np.minimum(np.arange(CELLS + 2) / CELLS, 1.0)
+        return np.searchsorted(self.cumulative, levels, side="left")
 
     def cdf(self, x: npt.ArrayLike) -> FloatArray:
         """Share of the answers of at most x tokens. Any shape."""
-        below = np.searchsorted(self.tokens, np.asarray(x, dtype=np.float64), side="right")
+        values = np.asarray(x)
+        if values.size >= MANY and values.dtype.kind in "iu" and self.max < DENSE:
+            return np.asarray(self._shares[np.clip(values, 0, self.max)])
+        below = np.searchsorted(self.tokens, values, side="right")
         return np.concatenate(([0.0], self.cumulative))[below]
+
+    @cached_property
+    def _shares(self) -> FloatArray:
+        """[max + 1] the cdf at every whole length."""
+        return self.cdf(np.arange(self.max + 1, dtype=np.float64))
 
     def sample(self, n: int, rng: np.random.Generator) -> IntArray:
         """[n] independent lengths."""

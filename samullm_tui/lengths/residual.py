@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray
-from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.lengths.distribution import DENSE, MANY, LengthDistribution
 
 __all__ = ["excess", "residual_mean", "sample_residual"]
 
@@ -59,13 +59,24 @@ def residual_mean(
 
 
 def _mean(distribution: LengthDistribution, produced: IntArray) -> FloatArray:
+    beyond = np.asarray(produced + excess(distribution), dtype=np.float64)
+    if len(produced) < MANY or distribution.max >= DENSE:
+        return _inside(distribution, produced, beyond)
+    # A mean for every length there is: looking a million requests up is faster than searching for them.
+    lengths = np.arange(distribution.max)
+    means = _inside(distribution, lengths, lengths.astype(np.float64))
+    inside = produced < distribution.max
+    return np.where(inside, means[np.where(inside, produced, 0)], beyond)
+
+
+def _inside(distribution: LengthDistribution, produced: IntArray, otherwise: FloatArray) -> FloatArray:
+    """[n] the mean of the table's lengths above `produced`, and `otherwise` where there are none."""
     shares = np.diff(distribution.cumulative, prepend=0.0)
     above = np.append(np.cumsum((distribution.tokens * shares)[::-1])[::-1], 0.0)
     survival = np.append(np.cumsum(shares[::-1])[::-1], 0.0)
     place = np.searchsorted(distribution.tokens, produced, side="right")
-    inside = survival[place] > 0
     further = above / np.where(survival > 0, survival, 1.0)
-    return np.where(inside, further[place], produced + excess(distribution))
+    return np.where(survival[place] > 0, further[place], otherwise)
 
 
 def excess(distribution: LengthDistribution) -> float:

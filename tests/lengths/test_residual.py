@@ -41,6 +41,13 @@ def test_the_mean_is_that_of_the_lengths_that_are_left(table: LengthDistribution
         assert mean == produced + excess(table)
 
 
+@given(tables)
+def test_many_means_at_once_are_the_same_as_one_by_one(table: LengthDistribution) -> None:
+    produced = np.arange(3000) % 250
+    one_by_one = np.concatenate([residual_mean(table, part) for part in np.split(produced, 6)])
+    np.testing.assert_allclose(residual_mean(table, produced), one_by_one)
+
+
 def test_draws_follow_the_conditional_distribution() -> None:
     table = from_samples("x", np.ceil(np.random.default_rng(0).lognormal(5, 1, 20_000)), source="test")
     produced, n = 180, 20_000
