@@ -107,10 +107,9 @@ def error(distribution: LengthDistribution, answers: Answers) -> float:
 
 
 def splits(answers: Answers, n: int, seed: int) -> tuple[Answers, Answers]:
-    order = np.random.default_rng(seed).permutation(len(answers))
-    return answers.where(np.isin(np.arange(len(answers)), order[:n])), answers.where(
-        np.isin(np.arange(len(answers)), order[n:])
-    )
+    """`n` of the answers, and the others."""
+    chosen = np.random.default_rng(seed).permutation(len(answers)) < n
+    return answers.where(chosen), answers.where(~chosen)
 
 
 def group(name: str) -> str:
