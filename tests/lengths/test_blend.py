@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,7 +62,6 @@ def test_it_lies_between_the_prior_and_what_was_observed_and_closer_to_that_with
     x = np.arange(0, int(answers.tokens.max()))
     few, more = blended(prior, answers), blended(prior, many)
     far, near = np.abs(few.cdf(x) - limit.cdf(x)), np.abs(more.cdf(x) - limit.cdf(x))
-    assert (near <= far + 1e-9).all() or near.max() < 0.02
     assert near.max(initial=0) <= far.max(initial=0) + 1e-9
 
 
@@ -69,17 +70,15 @@ def test_it_lies_between_the_prior_and_what_was_observed_and_closer_to_that_with
 def test_more_strength_means_closer_to_the_prior(
     prior: LengthDistribution, pairs: list[tuple[int, bool]]
 ) -> None:
-    x = np.arange(0, 300)
+    # Where something was observed: beyond that a tail stands or is continued, see survival.
+    x = np.arange(0, max(tokens for tokens, _ in pairs))
+    lasting = replace(prior, samples=10**9)
     errors = [
-        float(np.abs(blended(prior, of(pairs), strength).cdf(x) - prior.cdf(x)).max())
-        for strength in (0.5, 5.0, 50.0)
+        float(np.abs(blended(lasting, of(pairs), strength).cdf(x) - prior.cdf(x)).max())
+        for strength in (0.5, 5.0, 50.0, 1e8)
     ]
-    assert errors[1] <= errors[0] + 0.02
-    strong = blend(
-        LengthDistribution(prior.name, prior.tokens, prior.cumulative, "", 10**9), of(pairs),
-        source="test", strength=1e8, shift=False,
-    )  # fmt: skip
-    assert float(np.abs(strong.cdf(x) - prior.cdf(x)).max()) < 1e-5
+    assert (np.diff(errors) <= 1e-9).all()
+    assert errors[-1] < 1e-5
 
 
 @settings(max_examples=40)
