@@ -11,7 +11,6 @@ import gzip
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ PRIORS = {
     "Mistral-7B-Instruct-v0.2": "Mistral-7B-Instruct-v0.2",
 }
 """Table of the same LLM on other prompts (no_robots); the other sets have the pool of all tables as their prior."""
-OBSERVED, REPEATS = (20, 200, 2000), 5
+OBSERVED, REPEATS = (20, 200, 2000), 20
 LONGEST = 8192
 DRAWS = 1_000_000
 
@@ -211,34 +210,41 @@ def censoring_table(sets: Mapping[str, Answers]) -> None:
     """2,000 answers cut at random (an exponential limit), or all at the same max_tokens (their p60, their p30)."""
     rows = []
     for name in CONVERSATIONS:
-        whole, kept_out = splits(sets[name], 2000, 0)
-        rng = np.random.default_rng(0)
-        limits = {
-            "at random": np.ceil(rng.exponential(2 * whole.tokens.mean(), len(whole))),
-            "at their p60": np.full(len(whole), np.quantile(whole.tokens, 0.6)),
-            "at their p30": np.full(len(whole), np.quantile(whole.tokens, 0.3)),
-        }
-        for how, limit in limits.items():
-            cut = Answers.of(np.minimum(whole.tokens, limit).astype(int), whole.tokens <= limit)
+        found: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for seed in range(REPEATS):
+            whole, kept_out = splits(sets[name], 2000, seed)
             of = error(from_samples("", whole.tokens, source=""), kept_out)
-            estimates = {
-                "taken as ended": replace(
-                    kaplan_meier("", replace(cut, ended=np.ones(len(cut), bool)), source="")
-                ),
-                "only those that ended": kaplan_meier("", cut.where(cut.ended), source=""),
-                "Kaplan-Meier": kaplan_meier("", cut, source=""),
-                "and the tail continued": continue_tail(kaplan_meier("", cut, source="")),
-                "and blended": blend(prior_of(name), cut, source=""),
-            }
-            errors = [error(one, kept_out) / of for one in estimates.values()]
-            rows.append(
-                (name, how, f"{100 * cut.censored_share:.0f} %", *(f"{value:.3f}" for value in errors))
-            )
-    print_table(
-        "2,000 answers of which some are cut: held-out CRPS over that of the same answers whole",
-        ("set", "cut", "share", *estimates),
-        rows,
-    )
+            for how, limit in _limits(whole, seed).items():
+                cut = Answers.of(np.minimum(whole.tokens, limit).astype(int), whole.tokens <= limit)
+                estimates = _of_cut(cut, prior_of(name)).items()
+                errors = {estimate: error(one, kept_out) / of for estimate, one in estimates}
+                found[how].append({"share": cut.censored_share, **errors})
+        for how, tried in found.items():
+            means = {key: float(np.mean([one[key] for one in tried])) for key in tried[0]}
+            share = means.pop("share")
+            rows.append((name, how, f"{100 * share:.0f} %", *(f"{value:.3f}" for value in means.values())))
+    title = f"2,000 answers of which some are cut: held-out CRPS over that of the same whole, mean of {REPEATS} splits"
+    print_table(title, ("set", "cut", "share", *means), rows)
+
+
+def _limits(whole: Answers, seed: int) -> dict[str, Curve]:
+    rng = np.random.default_rng(seed)
+    return {
+        "at random": np.ceil(rng.exponential(2 * whole.tokens.mean(), len(whole))),
+        "at their p60": np.full(len(whole), np.quantile(whole.tokens, 0.6, method="lower"), dtype=np.float64),
+        "at their p30": np.full(len(whole), np.quantile(whole.tokens, 0.3, method="lower"), dtype=np.float64),
+    }
+
+
+def _of_cut(cut: Answers, prior: LengthDistribution) -> dict[str, LengthDistribution]:
+    measured = kaplan_meier("", cut, source="")
+    return {
+        "taken as ended": from_samples("", cut.tokens, source=""),
+        "only those that ended": kaplan_meier("", cut.where(cut.ended), source=""),
+        "Kaplan-Meier": measured,
+        "and the tail continued": continue_tail(measured),
+        "and blended": blend(prior, cut, source=""),
+    }
 
 
 def times_table(answers: Answers) -> None:

@@ -1,8 +1,8 @@
 """Why a distribution is planned with as it is, in a sentence for the operator.
 
 The rule: the measured table is drawn from, not a family. Families are smooth but wrong in the tail, which decides when
-a batch is finished; on the measured sets none had less held-out error than the table of 200 answers, and of 20 answers
-the table blended with a prior had less than any (benchmarks/bench_lengths.py). So a family stands in only where
+a batch is finished; on the measured sets none had less held-out error than the table of 200 answers or more, and of 20
+answers the table blended with a prior had less than any (benchmarks/bench_lengths.py). So a family stands in only where
 nothing was measured: beyond the length at which answers were cut, as the one of least AIC continues the curve.
 """
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from samullm_tui.cli.main import main
-from tests.cli.conftest import APPS, Verb
+from samullm_tui.domain.cluster import cluster_from_preset
+from samullm_tui.domain.event import RequestFinished
+from samullm_tui.forecast.problem import build_problem, read_workload
+from samullm_tui.journal.reader import read_events
+from tests.cli.conftest import APPS
 
 KEYS = {"llm", "source", "samples", "mean", "p50", "p90", "p99", "max", "censored_share", "families"}
+
+
+Report = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def report(home: Path, capsys: pytest.CaptureFixture[str]) -> Report:
+    """`report("--learn", path)`: the JSON object of `samullm-tui lengths --learn PATH --json`."""
+
+    def call(*arguments: object) -> dict[str, Any]:
+        assert main(["lengths", *map(str, arguments), "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    return call
 
 
 def rows(tmp_path: Path, count: int = 300) -> Path:
@@ -20,8 +42,8 @@ def rows(tmp_path: Path, count: int = 300) -> Path:
     return path
 
 
-def test_a_file_is_reported_kept_and_planned_with(verb: Verb, home: Path, tmp_path: Path) -> None:
-    found = verb("lengths", "--learn", rows(tmp_path), "--as", "mine")
+def test_a_file_is_reported_kept_and_planned_with(report: Report, home: Path, tmp_path: Path) -> None:
+    found = report("--learn", rows(tmp_path), "--as", "mine")
     (row,) = found["llms"]
     assert set(row) >= KEYS
     assert (row["llm"], row["samples"], row["p50"]) == ("vicuna-13b", 300, 249)
@@ -33,32 +55,28 @@ def test_a_file_is_reported_kept_and_planned_with(verb: Verb, home: Path, tmp_pa
         "[data.d.synthetic]\nrecords = 5\n[data.d.synthetic.fields]\nt = 20\n"
         '[nodes.n]\nllm = "x"\nfrom = "d"\nprompt = "{t}"\n'
     )
-    (planned,) = verb("lengths", app)["llms"]
+    (planned,) = report(app)["llms"]
     assert planned["samples"] == 300
     assert "blended is used: 300 samples" in planned["why"]
-    assert verb("plan", app, "--cluster", "a100-80g:1", "--samples", 2)["candidates"]
+    inputs = build_problem(read_workload(app), cluster_from_preset("a100-80g:1"))
+    assert inputs.dists["x"].samples == 300
+    assert inputs.estimated == {}
 
 
-def test_a_run_and_its_recording_teach_the_same(verb: Verb, home: Path) -> None:
-    run = verb(
-        "run",
-        APPS / "selftest.toml",
-        "--engine",
-        "simulated",
-        "--cluster",
-        "cpu:2",
-        "--speed",
-        "max",
-        "--yes",
-    )
-    by_name = verb("lengths", "--learn", run["run"])
-    assert sum(row["samples"] for row in by_name["llms"]) == run["outputs"]
-    assert all("simulated" in row["estimated"] for row in by_name["llms"])
-    by_folder = verb("lengths", "--learn", run["directory"])
-    assert by_folder == by_name
-    blended = verb("lengths", APPS / "selftest.toml", "--learn", run["run"])
+def test_a_run_its_folder_and_its_recording_teach_the_same(report: Report, home: Path) -> None:
+    recording = APPS.parent / "recordings" / "selftest-real-engines.jsonl.gz"
+    folder = home / "runs" / "a-run"
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("{}")
+    (folder / "journal.jsonl").write_bytes(gzip.decompress(recording.read_bytes()))
+    by_name = report("--learn", "a-run")
+    finished = sum(isinstance(event, RequestFinished) for event in read_events(recording))
+    assert sum(row["samples"] for row in by_name["llms"]) == finished > 150
+    assert any(row["tail"]["share"] > 0 for row in by_name["llms"])
+    assert report("--learn", folder) == report("--learn", recording) == by_name
+    blended = report(APPS / "selftest.toml", "--learn", "a-run")
     assert [row["llm"] for row in blended["llms"]] == ["llama", "qwen3", "gpt2"]
-    assert sum(row["samples"] for row in blended["llms"]) == run["outputs"]
+    assert sum(row["samples"] for row in blended["llms"]) == finished
 
 
 @pytest.mark.parametrize(
