@@ -51,12 +51,12 @@ def lengths_of(llm: LLM) -> Lengths:
     """What planning draws this LLM's lengths from.
 
     The answers learnt under the name `llm.lengths` blended with the table of its checkpoint, else the table of that
-    name, else all measured tables together, each with the same weight. Raises InputError for damaged files of learnt
-    lengths.
+    name, else of its checkpoint, else all measured tables together, each with the same weight. Raises InputError for
+    damaged files of learnt lengths.
     """
     found = learnt(llm.lengths)
     if found is None:
-        return _known(llm.lengths)
+        return _table(llm)
     # A checkpoint's own table is a better prior than other LLMs', whatever the learnt answers are called.
     prior = _known(llm.checkpoint)
     answers = found.of(llm.name)
@@ -65,6 +65,15 @@ def lengths_of(llm: LLM) -> Lengths:
     has = ", ".join(sorted(found.answers))
     note = f"the lengths learnt from {found.source} have none of {llm.name} (they have {has})"
     return Lengths(prior.distribution, "; ".join(filter(None, (note, prior.estimated))), prior.kind)
+
+
+def _table(llm: LLM) -> Lengths:
+    named, own = _known(llm.lengths), _known(llm.checkpoint)
+    if named.kind != "pooled" or own.kind == "pooled":
+        return named
+    return Lengths(
+        own.distribution, f"no lengths are called {llm.lengths!r}, those of its checkpoint", own.kind
+    )
 
 
 def _known(name: str) -> Lengths:

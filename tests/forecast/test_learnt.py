@@ -201,6 +201,12 @@ def test_few_answers_are_blended_with_the_table_of_the_checkpoint() -> None:
     assert "pooled" in pooled.estimated
 
 
+def test_a_name_that_nobody_gave_falls_back_to_the_checkpoint_and_says_so() -> None:
+    found = lengths_of(llm("a", "mistyped"))
+    assert found.distribution.name == "vicuna-13b-v1.5"
+    assert "no lengths are called 'mistyped'" in found.estimated
+
+
 def test_a_name_without_this_llm_says_which_it_has() -> None:
     write_learnt("two", Learnt("test", {"a": answers(50), "b": answers(50)}))
     assert lengths_of(llm("a", "two")).estimated == ""
