@@ -11,6 +11,7 @@ __all__ = [
     "THEMES",
     "cache_dir",
     "home",
+    "lengths_dir",
     "profiles_dir",
     "run_dir",
     "runs_dir",
@@ -40,6 +41,11 @@ def home() -> Path:
     """Where runs are kept: $SAMULLM_HOME, else the XDG state home."""
     value = os.environ.get("SAMULLM_HOME")
     return Path(value).absolute() if value else _xdg("XDG_STATE_HOME", ".local/state") / "samullm-tui"
+
+
+def lengths_dir() -> Path:
+    """Output lengths that were learnt, one file for each name."""
+    return home() / "lengths"
 
 
 def runs_dir() -> Path:

@@ -1,4 +1,4 @@
-"""check, lengths, plan: what can be known of an application before anything runs."""
+"""check, plan: what can be known of an application before anything runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 from samullm_tui.cli.output import print_json, print_table, say, seconds
 from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage
-from samullm_tui.forecast.lengths import length_report
 from samullm_tui.forecast.plan_file import write_plan
 from samullm_tui.forecast.plans import make_forecast
 from samullm_tui.forecast.problem import read_workload
 from samullm_tui.supervisor.machine import choose_machine
-from samullm_tui.workload.application_file import load_application
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["candidate_json", "check", "lengths", "plan", "print_forecast"]
+__all__ = ["candidate_json", "check", "plan", "print_forecast"]
 
 
 def _workload(arguments: Namespace) -> Workload:
@@ -42,42 +40,6 @@ def check(arguments: Namespace) -> int:
     rows = [(n.name, n.llm, ", ".join(n.sources or (n.data,)), f"{requests[n.name]:,}") for n in app.nodes]
     print_table(("node", "LLM", "takes", "requests"), rows)
     print(f"nothing wrong: {len(app.llms)} LLMs, {len(table):,} requests")
-    return 0
-
-
-def lengths(arguments: Namespace) -> int:
-    report = length_report(load_application(arguments.application, allow_outside=arguments.allow_outside))
-    if arguments.json:
-        print_json(
-            {
-                "llms": [
-                    {
-                        "llm": row.llm,
-                        "source": row.source,
-                        "samples": row.samples,
-                        "mean": row.mean,
-                        "p50": row.p50,
-                        "p90": row.p90,
-                        "p99": row.p99,
-                        "max": row.max,
-                        "censored_share": row.censored_share,
-                        "families": [
-                            {"name": f.name, "parameters": f.parameters, "ks": f.ks, "aic": f.aic}
-                            for f in row.families
-                        ],
-                    }
-                    for row in report.llms
-                ]
-            }
-        )
-        return 0
-    header = ("LLM", "samples", "mean", "p50", "p90", "p99", "max", "best family", "KS", "source")
-    rows = []
-    for row in report.llms:
-        best = min(row.families, key=lambda f: f.ks)
-        figures = (f"{row.mean:.0f}", f"{row.p50:.0f}", f"{row.p90:.0f}", f"{row.p99:.0f}", f"{row.max:.0f}")
-        rows.append((row.llm, f"{row.samples:,}", *figures, best.name, f"{best.ks:.3f}", row.source))
-    print_table(header, rows)
     return 0
 
 

@@ -146,15 +146,24 @@ def _application_verbs(verbs: Verbs[Parser]) -> None:
     )
     _application(parser)
     _json(parser)
-    parser = _add(verbs, "lengths", "applications", "the distribution of each LLM's output lengths")
-    _application(parser)
-    _json(parser)
+    _lengths_verb(verbs)
     parser = _add(verbs, "plan", "applications", "candidate plans, ranked by simulated makespan")
     _application(parser)
     _machine(parser)
     _planning(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="PLAN.json", help="write one plan")
     parser.add_argument("--rank", type=_positive, default=1, help="which one to write (default: the best)")
+    _json(parser)
+
+
+def _lengths_verb(verbs: Verbs[Parser]) -> None:
+    parser = _add(verbs, "lengths", "lengths", "the distribution of each LLM's output lengths")
+    parser.add_argument("application", type=Path, nargs="?", metavar="APP", help="an application file (TOML)")
+    parser.add_argument("--allow-outside", action="store_true", help="let data files lie outside its folder")
+    text = "a run (its name, folder or recording), or a JSONL or CSV file with output_tokens in each row"
+    parser.add_argument("--learn", metavar="RUN|FILE", help=f"learn from {text}; with APP: blend it in")
+    keep = 'keep what was learnt under this name, for `lengths = "NAME"` in an application'
+    parser.add_argument("--as", dest="name", metavar="NAME", help=keep)
     _json(parser)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Family", "LLMLengths", "LengthReport"]
+__all__ = ["Family", "LLMLengths", "LengthReport", "PromptStratum"]
 
 
 class Family(Struct, frozen=True, kw_only=True):
@@ -20,11 +20,26 @@ class Family(Struct, frozen=True, kw_only=True):
     cdf: tuple[float, ...]
 
 
+class PromptStratum(Struct, frozen=True, kw_only=True):
+    """Answers to prompts of at most `prompt_tokens` (None: all longer ones). `samples` answers stand behind it."""
+
+    prompt_tokens: int | None
+    samples: int
+    mean: float
+    p50: float
+    p90: float
+
+
 class LLMLengths(Struct, frozen=True, kw_only=True):
     """Output tokens of one LLM's answers.
 
     `histogram[k]` is the share of answers in the bin from `histogram_edges[k]` to `histogram_edges[k + 1]`; the bins
     go up to p99.5, the last holds all longer answers. `estimated` says what stands in when nobody measured this LLM.
+
+    `censored_share` of the samples were cut or had not ended; `tail_share` of the curve lies beyond `tail_beyond`
+    tokens, which nobody saw end, and is continued by `tail_family` (empty: it stands there). `strata` are the curves
+    by the length of the prompt where it matters; `prompts` says what the test found, `why` what is planned with, and
+    `kind` in a word: measured, blended, pooled, estimated or simulated.
     """
 
     llm: str
@@ -42,6 +57,13 @@ class LLMLengths(Struct, frozen=True, kw_only=True):
     cdf_tokens: tuple[float, ...]
     cdf: tuple[float, ...]
     estimated: str = ""
+    tail_share: float = 0.0
+    tail_beyond: int = 0
+    tail_family: str = ""
+    strata: tuple[PromptStratum, ...] = ()
+    prompts: str = ""
+    why: str = ""
+    kind: str = "measured"
 
 
 class LengthReport(Struct, frozen=True, kw_only=True):

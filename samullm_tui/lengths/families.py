@@ -1,7 +1,7 @@
 """Parametric families fitted to a length distribution, and how well they fit.
 
-Maximum likelihood by SciPy on the table's representative lengths. Answers that the context window cut off count as
-right-censored: all that is known of them is that they would have been longer.
+Maximum likelihood on the table's representative lengths. Those of its tail, which nobody saw end, count as
+right-censored: all that is known of them is that they are longer.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.lengths.distribution import ROUNDING, LengthDistribution, Tail
+from samullm_tui.lengths.likelihood import FAMILIES, maximum_likelihood
 
 __all__ = ["FAMILIES", "FamilyFit", "fit_families"]
 
 FloatArray = npt.NDArray[np.float64]
 
-FAMILIES = ("log-normal", "gamma", "Weibull")
 POINTS = 500
 """Representative lengths that stand for the whole table: a fit moves by less than 1 % against 10,000."""
 
@@ -28,7 +28,7 @@ class FamilyFit:
     """One fitted family.
 
     parameters  log-normal: mu, sigma (of the natural logarithm); gamma and Weibull: shape, scale (tokens)
-    ks          greatest distance of its cdf from the table's, below the length where answers were cut
+    ks          greatest distance of its cdf from the table's, up to where the tail begins
     aic         Akaike's criterion for the number of measured answers; smaller is better
     """
 
@@ -52,37 +52,27 @@ def fit_families(distribution: LengthDistribution) -> tuple[FamilyFit, ...]:
     None where fewer than two different lengths ended by themselves: there is nothing to fit then.
     """
     points = distribution.quantile((np.arange(POINTS) + 0.5) / POINTS).astype(np.float64)
-    ended_points = POINTS - round(distribution.censored_share * POINTS)
-    ended, cut_off = points[:ended_points], points[ended_points:]
+    tail = distribution.tail or Tail(0.0, distribution.max)
+    ended, cut_off = np.split(points, [POINTS - round(tail.share * POINTS)])
+    if tail.family:
+        cut_off = np.full(len(cut_off), float(tail.beyond))
     if len(np.unique(ended)) < 2:
         return ()
     return tuple(sorted((_fit(n, ended, cut_off, distribution) for n in FAMILIES), key=lambda fit: fit.aic))
 
 
 def _fit(name: str, ended: FloatArray, cut_off: FloatArray, distribution: LengthDistribution) -> FamilyFit:
-    parameters = _maximum_likelihood(name, ended, cut_off)
+    parameters = maximum_likelihood(name, ended, cut_off)
     family = _frozen(name, parameters)
     # The points stand for `samples` answers: their log-likelihood is scaled up to that many.
     scale = distribution.samples / POINTS
     log_likelihood = scale * (family.logpdf(ended).sum() + family.logsf(cut_off).sum())
-    lengths, cumulative = distribution.tokens, distribution.cumulative
-    if len(cut_off):
-        lengths, cumulative = lengths[:-1], cumulative[:-1]
+    open_share = distribution.tail.share if distribution.tail else 0.0
+    measured = distribution.cumulative <= 1.0 - open_share + ROUNDING
+    lengths, cumulative = distribution.tokens[measured], distribution.cumulative[measured]
     # A length of k tokens stands for the values of a continuous family up to k + 1/2.
     ks = float(np.abs(family.cdf(lengths + 0.5) - cumulative).max())
     return FamilyFit(name, parameters, ks, float(2 * len(parameters) - 2 * log_likelihood))
-
-
-def _maximum_likelihood(name: str, ended: FloatArray, cut_off: FloatArray) -> dict[str, float]:
-    from scipy import stats
-
-    families = {"log-normal": stats.lognorm, "gamma": stats.gamma, "Weibull": stats.weibull_min}
-    # Without censoring SciPy solves the first two in closed form; its general optimiser is only for censored data.
-    data: Any = stats.CensoredData(uncensored=ended, right=cut_off) if len(cut_off) else ended
-    shape, _location, scale = families[name].fit(data, floc=0)
-    if name == "log-normal":
-        return {"mu": float(np.log(scale)), "sigma": float(shape)}
-    return {"shape": float(shape), "scale": float(scale)}
 
 
 def _frozen(name: str, parameters: dict[str, float]) -> Any:

@@ -20,12 +20,15 @@ from samullm_tui.workload.batch import batch_fields
 from samullm_tui.workload.problems import SHOWN, Problems, shown
 from samullm_tui.workload.synthetic import synthetic_columns
 
-__all__ = ["LINE_BYTES", "Record", "read_records", "scan_records"]
+__all__ = ["LINE_BYTES", "Record", "read_records", "scan_records", "scan_rows"]
 
 LINE_BYTES = 32 * 1024 * 1024
 """A longer line is refused."""
 
 ID_CHARACTERS = 256
+
+
+Rows = Iterator[tuple[int, dict[str, object]]]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -54,21 +57,22 @@ def scan_records(data: DataSet, problems: Problems, line_bytes: int = LINE_BYTES
         yield from _drawn(data, problems)
         return
     seen: dict[str, int] = {}
-    path = Path(data.file)
-    rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
-    try:
-        with path.open("rb") as file:
-            for line, fields in rows(file, problems, line_bytes):
-                record = _record(line, fields, seen, problems)
-                if record is not None:
-                    yield record
-    except OSError as error:
-        problems.add("", f"cannot be read: {error.strerror}")
+    for line, fields in scan_rows(Path(data.file), problems, line_bytes):
+        record = _record(line, fields, seen, problems)
+        if record is not None:
+            yield record
     if not seen and not problems:
         problems.add("", "has no records", "one record a line")
 
 
-Rows = Iterator[tuple[int, dict[str, object]]]
+def scan_rows(path: Path, problems: Problems, line_bytes: int = LINE_BYTES) -> Rows:
+    """Line number and fields of each row of a JSONL or CSV file; those that are no rows are reported."""
+    rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
+    try:
+        with path.open("rb") as file:
+            yield from rows(file, problems, line_bytes)
+    except OSError as error:
+        problems.add("", f"cannot be read: {error.strerror}")
 
 
 def _json_rows(file: BinaryIO, problems: Problems, line_bytes: int) -> Rows:

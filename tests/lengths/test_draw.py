@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samullm_tui.domain.request import RequestTable
-from samullm_tui.lengths.distribution import from_samples
+from samullm_tui.lengths.distribution import LengthDistribution, Strata, from_samples
 from samullm_tui.lengths.draw import cap, draw
 
 LONG = {"a": from_samples("a", [500, 700, 900], source="test"), "b": from_samples("b", [3, 4], source="test")}
@@ -74,6 +76,51 @@ def test_in_a_chain_the_capped_output_counts_not_the_drawn_one() -> None:
         {"known": 5000, "prompt": 0},
     ]
     assert drawn(table_of(rows, [[], [(0, 1)], [(0, 1), (1, 1)]]), context=(1000, 1000)) == [100, 900, 1]
+
+
+def by_prompt() -> LengthDistribution:
+    """Answers of 10 or 20 tokens to prompts of at most 100, of 200 or 400 to those up to 500, else of 3,000."""
+    parts = tuple(from_samples("a", lengths, source="t") for lengths in ([10, 20], [200, 400], [3000]))
+    pooled = from_samples("a", [10, 20, 200, 400, 3000], source="t")
+    return replace(pooled, strata=Strata(np.array([100, 500]), parts))
+
+
+def conditional(table: RequestTable, seed: int = 0) -> list[int]:
+    distributions = {"a": by_prompt(), "b": LONG["b"]}
+    return draw(table, distributions, np.array([4096, 4096]), np.random.default_rng(seed)).tolist()
+
+
+def test_where_prompts_matter_each_request_draws_from_the_stratum_of_its_prompt() -> None:
+    lengths = conditional(table_of([{"prompt": p} for p in (1, 100, 101, 500, 501, 999)] * 50))
+    assert set(lengths[0::6] + lengths[1::6]) == {10, 20}
+    assert set(lengths[2::6] + lengths[3::6]) == {200, 400}
+    assert set(lengths[4::6] + lengths[5::6]) == {3000}
+
+
+def test_the_outputs_that_are_fed_count_as_prompt_and_those_that_are_awaited_do_not() -> None:
+    rows = [{"known": 450}, {"prompt": 60}, {"prompt": 60}, {"prompt": 60}, {"llm": 1, "prompt": 60}]
+    parents = [[], [(0, 1)], [(0, 0)], [(0, 1), (1, 1)], [(0, 1)]]
+    for seed in range(20):
+        _, fed, awaited, both, other = conditional(table_of(rows, parents), seed)
+        assert fed == 3000
+        assert awaited in {10, 20}
+        assert both == 4096 - 60 - 450 - 3000
+        assert other in {3, 4}
+
+
+def test_a_chain_whose_outputs_grow_the_prompt_walks_through_the_strata() -> None:
+    rows = [{"prompt": 90}, {"prompt": 90}, {"prompt": 90}]
+    first, second, third = conditional(table_of(rows, [[], [(0, 1)], [(0, 1), (1, 1)]]), seed=3)
+    assert first in {10, 20}
+    assert second in ({10, 20} if 90 + first <= 100 else {200, 400})
+    assert third == (3000 if 90 + first + second > 500 else third)
+
+
+def test_strata_change_no_level_so_that_other_requests_draw_as_before() -> None:
+    rows = [{"llm": i % 2, "prompt": 7 * i} for i in range(100)]
+    parents = [[(i - 1, 1)] if i % 5 == 4 else [] for i in range(100)]
+    without, with_strata = drawn(table_of(rows, parents)), conditional(table_of(rows, parents))
+    assert without[1::2] == with_strata[1::2]
 
 
 requests = st.fixed_dictionaries(

@@ -99,3 +99,15 @@ def test_impossible_tables_are_refused(tokens: list[int], weights: list[float]) 
 
 def test_a_length_without_weight_is_no_possible_length() -> None:
     assert from_pmf("x", [1, 2, 9], [1, 1, 0], source="test", samples=2).max == 2
+
+
+@given(lengths, st.integers(0, 100))
+def test_many_at_once_are_the_same_as_one_by_one(samples: list[int], seed: int) -> None:
+    distribution = of(samples)
+    levels = np.random.default_rng(seed).random(3000)
+    levels = np.concatenate((levels, distribution.cumulative, [0.0, 1.0], np.arange(0, 1, 1 / 1024)))
+    one_by_one = distribution.tokens[np.searchsorted(distribution.cumulative, levels)]
+    assert (distribution.quantile(levels) == one_by_one).all()
+    assert distribution.quantile(levels.reshape(1, -1)).shape == (1, len(levels))
+    x = np.arange(-5, 6000)
+    np.testing.assert_array_equal(distribution.cdf(x), distribution.cdf(x.astype(float)))

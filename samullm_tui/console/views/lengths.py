@@ -29,7 +29,7 @@ class LengthsView(Struct, frozen=True):
 def lengths_body(view: LengthsView, width: int, height: int) -> list[Line]:
     """Charts, figures, families: as high as there is room."""
     inner = width - 2
-    below = [[], _figures(view.llm, inner), [], *_families(view), *_source(view, inner)]
+    below = [[], _figures(view.llm, inner), [], *_families(view), *_words(view.llm, inner)]
     charts = max(6, min(TALLEST, height - len(below)))
     lines = [*_charts(view, inner, charts), *below]
     return [[(" ", ""), *line] for line in lines[:height]]
@@ -50,7 +50,7 @@ def _charts(view: LengthsView, width: int, height: int) -> list[Line]:
         for f in llm.families
         if f.name == view.family and f.cdf
     ]
-    legend = f"━ measured  ┄ {view.family}" if len(curves) > 1 else "━ measured"
+    legend = f"━ {llm.kind}  ┄ {view.family}" if len(curves) > 1 else f"━ {llm.kind}"
     plot = [heading("Share below", right, legend), *cdf_lines(curves, right, height - 1, log=view.log)]
     return [columns([(a, left), ([], 3), (b, right)]) for a, b in zip(bars, plot, strict=True)]
 
@@ -75,7 +75,7 @@ def _families(view: LengthsView) -> list[Line]:
     lines: list[Line] = [[(f"  {'family':<13}{'KS':>7}{'AIC':>11}{'p99':>8}", "dim")]]
     lines.append(
         [
-            (f"  {'measured':<13}{'–':>7}{'–':>11}{count(view.llm.p99):>8}", ""),
+            (f"  {view.llm.kind:<13}{'–':>7}{'–':>11}{count(view.llm.p99):>8}", ""),
             ("   for planning", "dim"),
         ]
     )
@@ -92,12 +92,23 @@ def _family(family: Family, best: Family | None, *, drawn: bool) -> Line:
     return styled(pad_line(line, 54), "cursor") if drawn else line
 
 
-def _source(view: LengthsView, width: int) -> list[Line]:
-    llm = view.llm
-    text = f"{llm.samples:,} samples: {llm.source}"
-    lines: list[Line] = [[(line, "dim")] for line in wrap(text, width)]
-    if llm.estimated:
-        lines = [[(line, "warning")] for line in wrap(f"≈ never measured: {llm.estimated}", width)] + lines[
-            1:
-        ]
+def _words(llm: LLMLengths, width: int) -> list[Line]:
+    """Why this curve, whether prompts matter, and where it comes from; what matters most first."""
+    said = ((f"≈ {llm.estimated}" if llm.estimated else "", "warning"), (llm.why, ""), (_prompts(llm), "dim"))
+    source = "" if llm.estimated.endswith(llm.source) else llm.source
+    lines: list[Line] = []
+    for text, style in (*said, (source, "dim")):
+        lines += [[(line, style)] for line in wrap(text, width) if text]
     return [[], *lines]
+
+
+def _prompts(llm: LLMLengths) -> str:
+    if not llm.strata:
+        return llm.prompts
+    medians = (
+        f"≤{count(s.prompt_tokens)} {count(s.p50)}"
+        if s.prompt_tokens is not None
+        else f"longer {count(s.p50)}"
+        for s in llm.strata
+    )
+    return f"{llm.prompts}; p50 by prompt: {' · '.join(medians)}"
