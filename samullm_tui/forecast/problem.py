@@ -13,6 +13,7 @@ from samullm_tui.catalog.shapes import shape_of
 from samullm_tui.domain import errors
 from samullm_tui.domain.application import LLM, Application
 from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.forecast.checkpoint import read_shape
 from samullm_tui.forecast.lengths import lengths_of
@@ -25,6 +26,7 @@ from samullm_tui.latency.roofline import (
     load_estimate_s,
 )
 from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.workload.check import check_application
@@ -60,10 +62,17 @@ class _Served:
     estimated: str
 
 
-def build_problem(workload: Workload, cluster: Cluster) -> ForecastInputs:
-    """Raises ApplicationError for LLMs whose shape is not known, PlacementError for those that fit nowhere.
+def build_problem(
+    workload: Workload,
+    cluster: Cluster,
+    pins: Mapping[str, Pin] | None = None,
+    *,
+    checked: bool = True,
+) -> ForecastInputs:
+    """Raises ApplicationError for LLMs whose shape is not known, PlacementError for those that fit nowhere, PlanError
+    for pins that cannot be kept (not looked at unless `checked`).
 
-    Either names all of them at once.
+    Each names all of them at once.
     """
     application, table = workload.application, workload.table
     llms = {llm.name: llm for llm in application.llms}
@@ -84,8 +93,11 @@ def build_problem(workload: Workload, cluster: Cluster) -> ForecastInputs:
         if one.estimated or drawn:
             estimated[name] = "; ".join(filter(None, (one.estimated, drawn)))
     models = tuple(served[name].model for name in table.llm_names)
+    problem = Problem(table, models, cluster.gpus, cluster.islands, pins or {})
+    if checked:
+        check_pins(problem)
     return ForecastInputs(
-        problem=Problem(table, models, cluster.gpus, cluster.islands),
+        problem=problem,
         dists={name: one.distribution for name, one in lengths.items()},
         context=np.array([served[name].context for name in table.llm_names], dtype=np.int64),
         estimated=estimated,

@@ -31,12 +31,16 @@ COLUMNS = ("num_seqs", "prefill_tokens", "decode_seqs", "context_tokens", "kv_bl
 @pytest.mark.parametrize("app", ["chain-summary", "ensembling", "routing", "mixed"])
 def test_plan_ranks_all_three_planners_over_a_lower_bound(app: str, verb: Verb) -> None:
     forecast = verb("plan", APPS / f"{app}.toml", "--cluster", "a100-80g:8", "--samples", 3)
-    assert set(forecast) == PLAN_KEYS
+    assert set(forecast) >= PLAN_KEYS
+    assert forecast["samples"] == 3
     candidates = forecast["candidates"]
     assert {c["planner"] for c in candidates} >= {"greedy", "max-heuristic", "min-heuristic"}
     assert [c["rank"] for c in candidates] == list(range(1, len(candidates) + 1))
     for candidate in candidates:
-        assert set(candidate) == CANDIDATE_KEYS
+        assert set(candidate) >= CANDIDATE_KEYS
+        assert candidate["draws"] == 3
+        assert (candidate["beats_best"] is None) == (candidate["rank"] == 1)
+        assert sum(candidate["gpu_time_s"].values()) == pytest.approx(8 * candidate["stages"][-1]["end_s"])
         assert set(candidate["makespan_s"]) == {"mean", "p10", "p50", "p90"}
         assert 0 < forecast["lower_bound_s"] <= candidate["makespan_s"]["p50"]
         for stage in candidate["stages"]:
