@@ -169,8 +169,12 @@ def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
 
 def _faster(best: Candidate, others: Sequence[Candidate]) -> str:
     """In how many of the draws that they share the best plan is faster than each other one."""
-    counts = [(faster_draws(best, other), other) for other in others if other.plan.stages != best.plan.stages]
-    said = [f"than {other.plan.planner} in {won} of {all_}" for (won, all_), other in counts]
+    said = [
+        f"than {other.plan.planner} in {won} of {shared}"
+        for other in others
+        for won, shared in [faster_draws(best, other)]
+        if won or faster_draws(other, best)[0]
+    ]
     return f"Faster {joined(said)} draws." if said else ""
 
 

@@ -116,6 +116,7 @@ def _wrong_gpus(problem: Problem, pin: Pin) -> Iterable[tuple[str, str]]:
 
 
 def _wrong_size(problem: Problem, llm: LLMModel, pin: Pin) -> Iterable[tuple[str, str]]:
+    """Of the sizes. Where tp is wrong, dp is judged as if tp were free."""
     possible = [shape.tp for shape in llm.shapes]
     listed = ", ".join(map(str, possible))
     allowed = [tp for tp in possible if pin.tp in (None, tp) and tp not in pin.no_tp]
@@ -123,21 +124,22 @@ def _wrong_size(problem: Problem, llm: LLMModel, pin: Pin) -> Iterable[tuple[str
         yield f"tp {pin.tp} is not possible here", f"tp {listed}"
     elif not allowed:
         yield "every tp is forbidden", f"one of tp {listed}"
-    if not allowed or any(not 0 <= gpu < problem.gpus for gpu in pin.gpus):
-        return
     free = allowed_islands(problem, llm.name)
-    most = {tp: sum(len(island) // tp for island in free) for tp in allowed}
-    dps = {tp: [dp for dp in range(1, most[tp] + 1) if pin.allows(tp, dp)] for tp in allowed}
+    if not any(free):
+        return
+    most = {tp: sum(len(island) // tp for island in free) for tp in allowed or possible}
     if not any(most.values()):
-        where = f"on {gpu_list(sorted(pin.gpus))}" if pin.gpus else "on the GPUs that are left"
-        yield (
-            f"no {min(allowed)} GPUs {where} are in one island",
-            f"the islands are {'; '.join(gpu_list(i) for i in problem.islands)}",
-        )
-    elif not any(dps.values()):
+        where = f"of {gpu_list(sorted(pin.gpus))}" if pin.gpus else "that are left"
+        islands = "; ".join(gpu_list(island) for island in problem.islands)
+        yield f"no {min(most)} GPUs {where} are in one island", f"the islands are {islands}"
+    elif not any(_dp_allowed(pin, dp) for dp in range(1, max(most.values()) + 1)):
         best = max(most, key=lambda tp: most[tp])
         asked = f"dp {pin.dp}" if pin.dp is not None else "every dp that is left"
         yield f"{asked} is not possible", f"dp 1 to {most[best]} at tp {best}"
+
+
+def _dp_allowed(pin: Pin, dp: int) -> bool:
+    return pin.dp in (None, dp) and dp not in pin.no_dp
 
 
 def _wrong_stages(problem: Problem) -> list[errors.Problem]:
@@ -192,6 +194,6 @@ def _early(problem: Problem, plan: Plan, number: int) -> bool:
     """Whether a stage may start LLMs that are pinned to later ones: all that it begins with are."""
     graph = llm_graph(problem.table)
     members = {problem.index(placement.llm) for placement in plan.stages[number - 1].placements}
-    heads = [llm for llm in members if not graph.sources[llm] & members]
-    pinned = [problem.pins.get(problem.llms[llm].name, FREE).stage or 0 for llm in heads]
-    return all(stage > number for stage in pinned)
+    heads = [u for u in graph.units if members & set(u) and not graph.unit_sources(u) & members]
+    stages = {llm: problem.pins.get(problem.llms[llm].name, FREE).stage or 0 for llm in members}
+    return all(any(stages.get(llm, 0) > number for llm in unit) for unit in heads)
