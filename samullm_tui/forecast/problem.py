@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from samullm_tui.catalog.profiles import estimated_profile, profile_of
 from samullm_tui.catalog.shapes import shape_of
@@ -17,6 +18,7 @@ from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.forecast.checkpoint import read_shape
 from samullm_tui.forecast.lengths import lengths_of
+from samullm_tui.forecast.size import check_size
 from samullm_tui.latency.profile import Profile
 from samullm_tui.latency.roofline import (
     Shape,
@@ -29,14 +31,15 @@ from samullm_tui.lengths.distribution import LengthDistribution
 from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.workload.application_file import draft_application
 from samullm_tui.workload.check import check_application
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
 GIB = 1024**3
-UTILIZATION = 0.9
-"""Share of a GPU's memory that an engine gets when the application does not say (`gpu_memory_utilization`)."""
+UTILIZATION = 0.92
+"""Share of a GPU's memory that vLLM takes when the application does not say (`gpu_memory_utilization`, 0.32)."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,12 @@ def _shapes(llms: list[LLM], file: str) -> dict[str, Shape]:
 
 
 def read_workload(path: Path, *, allow_outside: bool = False) -> Workload:
-    """The application in `path` with all its requests. Raises ApplicationError with everything that is wrong."""
+    """The application in `path` with all its requests. Raises ApplicationError with everything that is wrong, and
+    when there are more requests than this machine has memory for.
+    """
+    draft = draft_application(path, allow_outside=allow_outside)
+    if draft.application is not None:
+        check_size(draft.application, psutil.virtual_memory().available)
     return check_application(path, allow_outside=allow_outside, contexts=_contexts_of)
 
 
