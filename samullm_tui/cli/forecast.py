@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 
@@ -10,6 +11,8 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.plan import Candidate, Forecast, GpuTime, PlannedStage, faster_draws
 
 __all__ = ["forecast_json", "print_forecast"]
+
+NO_BREAK = "\u00a0"
 
 
 def forecast_json(forecast: Forecast, free: Forecast | None = None) -> dict[str, object]:
@@ -94,7 +97,12 @@ def print_forecast(forecast: Forecast, cluster: Cluster, free: Forecast | None =
 
 
 def _say(text: str, width: int, indent: str = "") -> None:
-    print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + "  "))
+    """In lines of at most `width`; a number stays with its unit."""
+    together = re.sub(r"(?<=\d) (?=(s|%|GiB)\b|%)", NO_BREAK, text)
+    lines = textwrap.fill(
+        together, width, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
+    print(lines.replace(NO_BREAK, " "))
 
 
 def _row(candidate: Candidate, best: Candidate) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def make_forecast(
         estimated=inputs.estimated,
         candidates=ranking.candidates,
         pins=tuple(said for llm, pin in inputs.problem.pins.items() for said in pin_words(llm, pin)),
-        notes=notes,
+        notes=(*inputs.notes, *notes),
     )
 
 

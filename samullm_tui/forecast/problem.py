@@ -38,6 +38,8 @@ from samullm_tui.workload.requests import Workload
 __all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
 GIB = 1024**3
+ENGINE = "vllm 0.32"
+"""The engine whose schedule and defaults forecasts assume."""
 UTILIZATION = 0.92
 """Share of a GPU's memory that vLLM takes when the application does not say (`gpu_memory_utilization`, 0.32)."""
 
@@ -48,12 +50,14 @@ class ForecastInputs:
 
     context    [LLMs] most tokens of a request, prompt and output together
     estimated  LLMs whose latency or lengths nobody measured: what stands in for them, in words
+    notes      what else a reader of the forecast should know
     """
 
     problem: Problem
     dists: Mapping[str, LengthDistribution]
     context: IntArray
     estimated: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class _Served:
     model: LLMModel
     context: int
     estimated: str
+    engine: str
 
 
 def build_problem(
@@ -104,6 +109,17 @@ def build_problem(
         dists={name: one.distribution for name, one in lengths.items()},
         context=np.array([served[name].context for name in table.llm_names], dtype=np.int64),
         estimated=estimated,
+        notes=_other_engines(served),
+    )
+
+
+def _other_engines(served: Mapping[str, _Served]) -> tuple[str, ...]:
+    """Which LLMs were measured on an engine of another version than forecasts assume."""
+    engines = {one.engine for one in served.values() if one.engine and ENGINE not in one.engine}
+    return tuple(
+        f"latency measured on {engine}, not on {ENGINE}: "
+        + ", ".join(name for name, one in served.items() if one.engine == engine)
+        for engine in sorted(engines)
     )
 
 
@@ -170,7 +186,9 @@ def _serve(llm: LLM, shape: Shape, cluster: Cluster) -> _Served:
     fitting = {model.tp for model in models}
     guesses = [p.source for tp, p in profiles if p and p.estimate and tp in fitting]
     how = f"latency: {guesses[0]}" if guesses else ""
-    return _Served(LLMModel(llm.name, tuple(models), flops_per_token(shape)), context, how)
+    measured = [p.engine for tp, p in profiles if p and not p.estimate and tp in fitting]
+    model = LLMModel(llm.name, tuple(models), flops_per_token(shape))
+    return _Served(model, context, how, measured[0] if measured else "")
 
 
 def _tensor_sizes(llm: LLM, shape: Shape, cluster: Cluster) -> list[int]:

@@ -25,7 +25,7 @@ MOST_STAGES = 12
 def explain(
     problem: Problem, plan: Plan, trace: PlanTrace, others: Mapping[int, RunnerUp] | None = None
 ) -> tuple[str, ...]:
-    """A few sentences for each stage, then where the GPU time goes. `trace` is the draw that is shown.
+    """Where the GPU time goes, then a few sentences for each stage. `trace` is the draw that is shown.
 
     `others` are the runners-up by stage, simulated on the same draw.
     """
@@ -45,7 +45,7 @@ def explain(
         lines.append(f"… and {len(plan.stages) - MOST_STAGES} further stages.")
     total = whole(times)
     said = f"GPU time: {_shares(total)}." if total.total > 0 else "There is nothing to do."
-    return (*lines, said)
+    return (said, *lines)
 
 
 def _against(other: RunnerUp, makespan_s: float) -> str:

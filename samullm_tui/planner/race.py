@@ -31,6 +31,7 @@ CONFIDENCE = 0.99
 PRECISE = 0.001
 """Enough draws: the standard error of the first plan's quantile is below this share of it."""
 LEAST = 6
+"""Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
 RESAMPLES = 400
 
 
@@ -146,7 +147,7 @@ def race(
         some.extend(open_plans, len(draws), run)
         return some
     resamples = Resamples(effort.rng)
-    count = min(len(draws), max(LEAST, budget // (2 * len(plans))))
+    count = min(len(draws), max(2, min(LEAST, budget), budget // (2 * len(plans))))
     while True:
         some.extend(open_plans, count, run)
         open_plans = some.contenders(resamples)

@@ -46,7 +46,7 @@ def test_a_stage_says_what_starts_what_stays_and_what_ends_it() -> None:
         planner="test", stages=(Stage((writer, judge), ("writer",), "Because."), Stage((larger,), ("judge",)))
     )
     trace = simulate_plan(some, plan, drawn(some))
-    first, why, beside, time, second, _, gpu_time = explain(some, plan, trace)
+    gpu_time, first, why, beside, time, second, _ = explain(some, plan, trace)
     assert first.startswith("Stage 1 at 0 s: writer tp1 ×2 on GPU 0–1, judge tp2 ×1 on GPU 2–3; ends after")
     assert "when writer has finished; loading takes 10 s" in first
     assert why == "Because."
@@ -69,7 +69,7 @@ def test_all_gpu_time_is_accounted_for_once(
         assert min(time.computing, time.loading, time.waiting, time.idle, time.empty) >= 0
     if trace.work and not some.table.parents.size:
         assert whole(times).waiting == pytest.approx(0, abs=1e-6), "nothing to wait for"
-    said = explain(some, plan, trace)[-1]
+    said = explain(some, plan, trace)[0]
     assert sum(int(share) for share in re.findall(r"(\d+) %", said)) == 100
 
 
