@@ -13,7 +13,7 @@ from samullm_tui.domain.plan import Placement, Replica, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound import upstream_tokens
 from samullm_tui.planner.graph import LLMGraph, llm_graph
-from samullm_tui.planner.pins import Situation, pinned
+from samullm_tui.planner.pins import StageStart, pinned
 from samullm_tui.planner.shapes import Size, check_fits, pack
 from samullm_tui.simulate.application import Problem, Progress, simulate_stage
 from samullm_tui.simulate.engine import simulate_requests
@@ -111,7 +111,7 @@ class Outlook:
         self.running = running
         self.left = frozenset(np.flatnonzero(progress.left(task.problem)).tolist())
         self.held, self.due = pinned(
-            task.problem, task.graph, Situation(stage, self.left, frozenset(self.sizes()))
+            task.problem, task.graph, StageStart(stage, self.left, frozenset(self.sizes()))
         )
         self._seen: dict[Part, Estimate] = {}
 

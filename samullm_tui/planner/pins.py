@@ -14,7 +14,7 @@ from samullm_tui.simulate.application import LLMModel, Problem
 
 __all__ = [
     "FREE",
-    "Situation",
+    "StageStart",
     "allowed_islands",
     "barred_gpus",
     "broken_pins",
@@ -52,7 +52,7 @@ def pin_words(llm: str, pin: Pin) -> tuple[str, ...]:
 # Stages
 
 
-class Situation(NamedTuple):
+class StageStart(NamedTuple):
     """The start of a stage, counted from 1: LLMs that are not finished, and those of them that run."""
 
     stage: int
@@ -60,7 +60,7 @@ class Situation(NamedTuple):
     running: frozenset[int]
 
 
-def pinned(problem: Problem, graph: LLMGraph, now: Situation) -> tuple[frozenset[int], tuple[int, ...]]:
+def pinned(problem: Problem, graph: LLMGraph, now: StageStart) -> tuple[frozenset[int], tuple[int, ...]]:
     """(LLMs that may not start in this stage, LLMs that it must run, sources first).
 
     Those pinned to later stages may not; where nothing else could start, those pinned to the nearest may. It must run
