@@ -6,6 +6,8 @@ import re
 import shutil
 import textwrap
 
+import numpy as np
+
 from samullm_tui.cli.output import print_table, seconds
 from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.plan import Candidate, Forecast, GpuTime, PlannedStage, faster_draws
@@ -73,10 +75,9 @@ def print_forecast(forecast: Forecast, cluster: Cluster, free: Forecast | None =
     """Title, table, and the words of the best plan, no wider than the terminal."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
     best = forecast.candidates[0]
-    by = "" if forecast.quantile == 0.5 else f", by p{100 * forecast.quantile:g}"
-    print(
-        f"{forecast.application} on {cluster.title}: simulated, {best.draws} draws{by}, seed {forecast.seed}"
-    )
+    by = f"p{100 * forecast.quantile:g}"
+    draws = f"simulated, {best.draws} draws{'' if by == 'p50' else f', best {by} first'}"
+    print(f"{forecast.application} on {cluster.title}: {draws}, seed {forecast.seed}")
     for said in forecast.pins:
         _say(f"pinned: {said}", width, "  ")
     for said in forecast.notes:
@@ -84,8 +85,8 @@ def print_forecast(forecast: Forecast, cluster: Cluster, free: Forecast | None =
     if forecast.estimated:
         _say(f"estimated, not measured: {', '.join(forecast.estimated)} (how: at the end)", width, "  ")
     print()
-    rows = [_row(candidate, best) for candidate in forecast.candidates]
-    print_table(("plan", "p50", "p10 to p90", "gap", "beats 1", "GPU·h", "loads"), rows)
+    rows = [_row(candidate, best, forecast.quantile) for candidate in forecast.candidates]
+    print_table(("plan", by, "p10 to p90", "gap", "beats 1", "GPU·h", "loads"), rows)
     print(f"no plan can beat {seconds(forecast.lower_bound_s)}; planned in {forecast.planning_s:.1f} s")
     if free is not None:
         _print_cost(forecast, free, width)
@@ -105,12 +106,13 @@ def _say(text: str, width: int, indent: str = "") -> None:
     print(lines.replace(NO_BREAK, " "))
 
 
-def _row(candidate: Candidate, best: Candidate) -> tuple[str, ...]:
+def _row(candidate: Candidate, best: Candidate, quantile: float) -> tuple[str, ...]:
     won, shared = faster_draws(candidate, best)
     band = candidate.makespan_s
+    value = float(np.quantile(candidate.makespans_s, quantile))
     return (
         f"{candidate.rank} {candidate.plan.planner}",
-        f"~{seconds(band.p50)}",
+        f"~{seconds(value)}",
         f"{seconds(band.p10)} to {seconds(band.p90)}",
         f"+{candidate.gap:.0%}",
         "" if candidate is best else f"{won}/{shared}",

@@ -143,19 +143,19 @@ def _beside(view: _View, stage: Stage, placement: Placement, times: tuple[float,
     return f"{placement.llm} beside {names}: {percent(share)} of its requests are done when {names} ends."
 
 
-def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
-    """Candidate `rank` (from 1, best first) against the others: how much faster or slower, in how many draws, and
-    is simpler as good.
+def compare(candidates: Sequence[Candidate], rank: int, quantile: float = 0.5) -> tuple[str, ...]:
+    """Candidate `rank` (from 1, best first by this quantile) against the others: how much faster or slower, in how
+    many draws, and is simpler as good.
     """
     best, this = candidates[0], candidates[rank - 1]
-    value = _value(this)
+    value = _value(this, quantile)
     if this.plan != best.plan and rank > 1:
-        return (_against_best(best, this, value),)
+        return (_against_best(best, this, value - _value(best, quantile), _value(best, quantile)),)
     said = [
-        f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.01))}: "
+        f"{other.plan.planner} is within {percent(max(_value(other, quantile) / value - 1, 0.01))}: "
         f"{_simpler(other)} is as good as this plan."
         for other in candidates[1:]
-        if other.plan.planner in BASELINES and _value(other) <= (1 + AS_GOOD) * value
+        if other.plan.planner in BASELINES and _value(other, quantile) <= (1 + AS_GOOD) * value
     ]
     if this.plan.planner in BASELINES:
         said = ["No planner found anything better than this simple plan."]
@@ -178,15 +178,15 @@ def _faster(best: Candidate, others: Sequence[Candidate]) -> str:
     return f"Faster {joined(said)} draws." if said else ""
 
 
-def _against_best(best: Candidate, this: Candidate, value: float) -> str:
-    slower = value - _value(best)
+def _against_best(best: Candidate, this: Candidate, slower: float, value: float) -> str:
+    """`slower` seconds than the best one's `value`."""
     if slower <= 0:
         return f"As fast as {best.plan.planner}, which loads less."
     won, draws = faster_draws(this, best)
     loads = this.loads - best.loads
     word = f"{'more' if loads > 0 else 'fewer'} load{'s' if abs(loads) > 1 else ''}"
     return (
-        f"{duration(slower)} ({percent(slower / _value(best))}) slower than {best.plan.planner}, "
+        f"{duration(slower)} ({percent(slower / value)}) slower than {best.plan.planner}, "
         f"{f'with {abs(loads)} {word}, ' if loads else ''}faster in {won} of {draws} draws."
     )
 
@@ -197,5 +197,5 @@ def _simpler(other: Candidate) -> str:
     return "all ready LLMs at once, GPUs split evenly,"
 
 
-def _value(candidate: Candidate) -> float:
-    return candidate.makespan_s.p50
+def _value(candidate: Candidate, quantile: float) -> float:
+    return float(np.quantile(candidate.makespans_s, quantile))

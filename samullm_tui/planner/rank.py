@@ -59,7 +59,7 @@ def rank(
         replace(
             candidate,
             explanation=(
-                *compare(candidates, candidate.rank),
+                *compare(candidates, candidate.rank, quantile),
                 *explain(problem, plan, traces[k], others if k == first else None),
             ),
         )

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from planning_problems import drawn, ensemble, problems
 
 from samullm_tui.domain.plan import Plan, faster_draws
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.explain import compare
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.race import PRECISE, TIE, Effort, order, race
 from samullm_tui.planner.rank import rank
@@ -125,6 +127,22 @@ def test_faster_draws_counts_the_pairs() -> None:
         assert faster_draws(best, other) == (won, 10)
         assert f"faster in {faster_draws(other, best)[0]} of 10 draws" in other.explanation[0]
         assert f"than {other.plan.planner} in {won} of 10" in " ".join(best.explanation)
+
+
+def test_words_compare_by_the_quantile_that_ranks() -> None:
+    """Two plans of which one is better at p50 and the other at p90."""
+    some = ensemble(llms=1)
+    plans = plans_of(some)[:2]
+    steady, risky = (
+        replace(candidate, rank=k, makespans_s=values)
+        for k, candidate, values in (
+            (1, rank(some, plans[:1], [drawn(some)]).candidates[0], (100.0,) * 10),
+            (2, rank(some, plans[1:], [drawn(some)]).candidates[0], (80.0,) * 8 + (200.0,) * 2),
+        )
+    )
+    risky = replace(risky, plan=replace(risky.plan, planner="risky"))
+    assert "(100 %) slower" in compare([steady, risky], 2, 0.9)[0]
+    assert "faster in 8 of 10 draws" in compare([steady, risky], 2, 0.9)[0]
 
 
 @given(st.lists(st.tuples(st.floats(1, 2), st.integers(0, 9)), min_size=1, max_size=8))
