@@ -168,14 +168,19 @@ def compare(candidates: Sequence[Candidate], rank: int, quantile: float = 0.5) -
 
 
 def _faster(best: Candidate, others: Sequence[Candidate]) -> str:
-    """In how many of the draws that they share the best plan is faster than each other one."""
-    said = [
-        f"than {other.plan.planner} in {won} of {shared}"
-        for other in others
-        for won, shared in [faster_draws(best, other)]
-        if won or faster_draws(other, best)[0]
-    ]
-    return f"Faster {joined(said)} draws." if said else ""
+    """In how many of the draws that they share the best plan is faster than each other one, or as fast."""
+    faster, equal = [], []
+    for other in others:
+        won, shared = faster_draws(best, other)
+        same = shared - won - faster_draws(other, best)[0]
+        if same <= shared / 2:
+            faster.append(f"than {other.plan.planner} in {won} of {shared}")
+        elif same < shared:
+            equal.append(f"{other.plan.planner} in {same} of {shared}")
+    said = [f"faster {joined(faster)} draws"] if faster else []
+    said += [f"as fast as {joined(equal)} draws"] if equal else []
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _against_best(best: Candidate, this: Candidate, slower: float, value: float) -> str:

@@ -145,6 +145,16 @@ def test_words_compare_by_the_quantile_that_ranks() -> None:
     assert "faster in 8 of 10 draws" in compare([steady, risky], 2, 0.9)[0]
 
 
+def test_plans_that_are_mostly_equal_are_not_called_slower() -> None:
+    some = ensemble(llms=1)
+    first = rank(some, plans_of(some)[:1], [drawn(some)]).candidates[0]
+    best = replace(first, makespans_s=(100.0,) * 10)
+    other = replace(
+        first, rank=2, plan=replace(first.plan, planner="other"), makespans_s=(100.0,) * 9 + (101.0,)
+    )
+    assert "As fast as other in 9 of 10 draws." in compare([best, other], 1)
+
+
 @given(st.lists(st.tuples(st.floats(1, 2), st.integers(0, 9)), min_size=1, max_size=8))
 def test_fewer_loads_win_only_within_a_tie(plans: list[tuple[float, int]]) -> None:
     values, loads = [v for v, _ in plans], [n for _, n in plans]
