@@ -32,6 +32,8 @@ PRECISE = 0.001
 """Enough draws: the standard error of the first plan's quantile is below this share of it."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
+ENOUGH = 64
+"""Draws after which a plan that is clearly behind is left, however cheap they are."""
 RESAMPLES = 400
 
 
@@ -136,18 +138,18 @@ def race(
 ) -> Race:
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
-    With it at most about so many requests are simulated, half of them for the first draws of all plans, and the race
-    ends when the first plan's quantile is precise. The plan that comes first, and those within a tie of it, always
+    With it at most about so many requests are simulated, up to half of them for the first draws of all plans, and the
+    race ends when the first plan's quantile is precise. The plan that comes first, and those within a tie of it, always
     have the most draws.
     """
     some = Race(problem, plans, draws, quantile)
     open_plans: Sequence[int] = range(len(plans))
     budget = effort.requests // max(1, len(problem.table)) if effort else 0
-    if effort is None or len(plans) * len(draws) <= budget:
+    if effort is None:
         some.extend(open_plans, len(draws), run)
         return some
     resamples = Resamples(effort.rng)
-    count = min(len(draws), max(2, min(LEAST, budget), budget // (2 * len(plans))))
+    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), budget // (2 * len(plans))))
     while True:
         some.extend(open_plans, count, run)
         open_plans = some.contenders(resamples)

@@ -65,12 +65,12 @@ def test_a_forecast_says_on_how_many_draws_each_plan_was_simulated() -> None:
     assert {c.draws for c in exact.candidates} == {5}, "asked for: every plan on every draw"
 
 
-def test_a_small_application_is_ranked_on_all_draws_and_a_plan_alone_on_the_same() -> None:
+def test_the_best_plan_of_a_small_application_has_all_draws_and_a_plan_alone_the_same() -> None:
     inputs = build_problem(workload("chain-summary"), cluster_from_preset("a100-80g:8"))
     (lengths,) = draws_of(inputs, 0, 1)
     plans = [planner(inputs.problem, lengths) for planner in (min_heuristic, max_heuristic)]
     candidates = ranked(inputs, plans, seed=0, samples=None, quantile=0.5).candidates
-    assert {c.draws for c in candidates} == {SAMPLES}
+    assert candidates[0].draws == SAMPLES
     (alone,) = ranked(inputs, [candidates[0].plan], seed=0, samples=7, quantile=0.5).candidates
     assert alone.makespans_s == candidates[0].makespans_s[:7]
 
