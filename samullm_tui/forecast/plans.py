@@ -33,6 +33,8 @@ SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
 EFFORT = 2_500_000
 """Requests that ranking may simulate when nobody said how many draws: a second or two on two cores."""
+MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
+"""Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
 JUDGES = 4
@@ -89,7 +91,8 @@ def ranked(
     draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
     chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
     effort = None if samples else Effort(EFFORT, chance)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, len(inputs.problem.table)))
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
         return rank(inputs.problem, plans, draws, quantile, effort=effort, run=pool.map)
 
 
