@@ -76,11 +76,24 @@ def _machine(parser: Parser) -> None:
 
 
 def _planning(parser: Parser) -> None:
-    draws = "draws of the lengths to rank by (default: 20, or 8 from 20,000 requests on)"
+    draws = "draws of the lengths for every candidate (default: up to 200, fewer where they decide nothing)"
     parser.add_argument("--samples", type=_positive, metavar="N", help=draws)
     parser.add_argument(
         "--quantile", type=_quantile, default=0.5, metavar="Q", help="of the makespan to rank by"
     )
+
+
+def _what_if(parser: Parser) -> None:
+    group = parser.add_argument_group("what if")
+    text = "prescribe for one LLM: LLM:tp=2,dp=4,gpus=0-3,stage=1 (any of these; may be repeated)"
+    group.add_argument("--pin", action="append", default=[], metavar="PIN", help=text)
+    text = "forbid to one LLM: LLM:tp=1 or LLM:gpus=0-1 or LLM:dp=3 (may be repeated)"
+    group.add_argument("--forbid", action="append", default=[], metavar="PIN", help=text)
+    group.add_argument(
+        "--gpus", type=_positive, metavar="N", help="another number of GPUs than the cluster has"
+    )
+    text = "plan without pins and --gpus too, and say what they cost"
+    group.add_argument("--against", action="store_true", help=text)
 
 
 def _pace(parser: Parser) -> None:
@@ -151,6 +164,7 @@ def _application_verbs(verbs: Verbs[Parser]) -> None:
     _application(parser)
     _machine(parser)
     _planning(parser)
+    _what_if(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="PLAN.json", help="write one plan")
     parser.add_argument("--rank", type=_positive, default=1, help="which one to write (default: the best)")
     _json(parser)

@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from samullm_tui.domain.errors import ClusterError, Problem
 
-__all__ = ["PRESETS", "Cluster", "GpuType", "cluster_from_preset"]
+__all__ = ["MAX_GPUS", "PRESETS", "Cluster", "GpuType", "cluster_from_preset", "with_gpus"]
 
 GIB = 1024**3
+MAX_GPUS = 64
 
 
 class GpuType(Struct, frozen=True):
@@ -69,3 +70,24 @@ def cluster_from_preset(text: str) -> Cluster:
         raise ClusterError(Problem(text, "", f"{count!r} is not a number of GPUs", right))
     gpu = PRESETS[name]
     return Cluster(name=text, gpu=gpu, gpus=int(count), islands=islands_of(int(count), gpu.island_gpus))
+
+
+def with_gpus(cluster: Cluster, gpus: int) -> Cluster:
+    """What if it had so many GPUs: the first ones of it, or further islands as large as its largest.
+
+    Raises ClusterError.
+    """
+    if not 1 <= gpus <= MAX_GPUS:
+        raise ClusterError(Problem("", "--gpus", f"{gpus} GPUs", f"from 1 to {MAX_GPUS}"))
+    if cluster.origin == "preset":
+        return cluster_from_preset(f"{cluster.name.partition(':')[0]}:{gpus}")
+    islands = [tuple(gpu for gpu in island if gpu < gpus) for island in cluster.islands]
+    size = max(map(len, cluster.islands))
+    islands += [tuple(range(start, min(start + size, gpus))) for start in range(cluster.gpus, gpus, size)]
+    return Cluster(
+        name=f"{cluster.name}-with-{gpus}",
+        gpu=cluster.gpu,
+        gpus=gpus,
+        islands=tuple(filter(None, islands)),
+        origin=cluster.origin if gpus == cluster.gpus else "file",
+    )

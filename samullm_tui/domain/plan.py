@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Band", "Candidate", "Forecast", "Placement", "Plan", "PlannedStage", "Replica", "Span", "Stage"]
+__all__ = [
+    "Band",
+    "Candidate",
+    "Forecast",
+    "GpuTime",
+    "Placement",
+    "Plan",
+    "PlannedStage",
+    "Replica",
+    "Span",
+    "Stage",
+    "faster_draws",
+]
 
 
 class Replica(Struct, frozen=True):
@@ -81,7 +93,31 @@ class Span(Struct, frozen=True):
     end_s: float | None
 
 
-class PlannedStage(Struct, frozen=True):
+class GpuTime(Struct, frozen=True):
+    """Where GPU-seconds go; together all that the cluster has in that time.
+
+    computing  engines work on requests
+    loading    engines start
+    waiting    engines stand still until a source's outputs come
+    idle       engines have no request left
+    empty      no engine has the GPU
+    """
+
+    computing: float = 0.0
+    loading: float = 0.0
+    waiting: float = 0.0
+    idle: float = 0.0
+    empty: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.computing + self.loading + self.waiting + self.idle + self.empty
+
+    def __add__(self, other: GpuTime) -> GpuTime:
+        return GpuTime(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+
+class PlannedStage(Struct, frozen=True, omit_defaults=True):
     """A stage with its simulated times (in the draw whose makespan is the median)."""
 
     start_s: float
@@ -89,10 +125,15 @@ class PlannedStage(Struct, frozen=True):
     stage: Stage
     kept: tuple[bool, ...]
     """For each placement of the stage: whether all its replicas were running before."""
+    gpu_time: GpuTime = GpuTime()
 
 
-class Candidate(Struct, frozen=True, kw_only=True):
-    """One plan with its simulated makespan. All figures are simulated."""
+class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One plan with its simulated makespan. All figures are simulated.
+
+    `makespans_s` has one entry for each draw of the lengths that it was simulated on, the same draws for all
+    candidates of a forecast as far as they go.
+    """
 
     rank: int
     plan: Plan
@@ -103,12 +144,26 @@ class Candidate(Struct, frozen=True, kw_only=True):
     stages: tuple[PlannedStage, ...]
     spans: tuple[Span, ...]
     explanation: tuple[str, ...]
+    makespans_s: tuple[float, ...] = ()
+
+    @property
+    def draws(self) -> int:
+        return len(self.makespans_s)
+
+
+def faster_draws(one: Candidate, other: Candidate) -> tuple[int, int]:
+    """(draws in which `one` is faster than `other`, draws that both were simulated on)."""
+    pairs = list(zip(one.makespans_s, other.makespans_s, strict=False))
+    return sum(a < b for a, b in pairs), len(pairs)
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
     """What planning an application on a cluster gave: candidates, best first.
 
-    `estimated` names LLMs whose latency or lengths were never measured, with what was used instead.
+    samples    draws of the lengths that the best candidate was simulated on
+    estimated  LLMs whose latency or lengths were never measured, with what was used instead
+    pins       what the operator prescribed, in words
+    notes      what else the reader should know
     """
 
     application: str
@@ -121,3 +176,5 @@ class Forecast(Struct, frozen=True, kw_only=True):
     requests: dict[str, int]
     estimated: dict[str, str]
     candidates: tuple[Candidate, ...]
+    pins: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from samullm_tui.domain.cluster import with_gpus
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Forecast
@@ -41,19 +42,25 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int)
     parser.add_argument("--quantile", type=float, default=0.5)
     parser.add_argument("--allow-outside", action="store_true")
+    parser.add_argument("--pin", action="append", default=[])
+    parser.add_argument("--forbid", action="append", default=[])
+    parser.add_argument("--gpus", type=int)
     return parser.parse_args(argv)
 
 
 def _plan(arguments: argparse.Namespace) -> Forecast:
+    from samullm_tui.forecast.pins import pins_for
     from samullm_tui.forecast.plans import make_forecast
     from samullm_tui.forecast.problem import read_workload
     from samullm_tui.workload.cluster_file import load_cluster
 
     workload = read_workload(arguments.application, allow_outside=arguments.allow_outside)
     cluster = load_cluster(arguments.cluster)
-    return make_forecast(
-        workload, cluster, seed=arguments.seed, samples=arguments.samples, quantile=arguments.quantile
-    )
+    if arguments.gpus is not None:
+        cluster = with_gpus(cluster, arguments.gpus)
+    pins = pins_for(workload, cluster, arguments.pin, arguments.forbid)
+    how = {"seed": arguments.seed, "samples": arguments.samples, "quantile": arguments.quantile}
+    return make_forecast(workload, cluster, **how, pins=pins)
 
 
 def _lengths(arguments: argparse.Namespace) -> LengthReport:

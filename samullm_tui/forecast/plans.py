@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.errors import PlanError, Problem
+from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
@@ -16,70 +21,130 @@ from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.outlook import Task
-from samullm_tui.planner.rank import median_bound, rank
+from samullm_tui.planner.pins import broken_pins, pin_words
+from samullm_tui.planner.race import Effort
+from samullm_tui.planner.rank import Ranking, rank
 from samullm_tui.planner.search import search
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["draws_of", "make_forecast", "samples_for"]
+__all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
-SAMPLES, LARGE_SAMPLES = 20, 8
+SAMPLES = 200
+"""Draws to rank by when nobody said how many: the most that any plan gets."""
+EFFORT = 2_500_000
+"""Requests that ranking may simulate when nobody said how many draws: a second or two on two cores."""
+MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
+"""Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
+RESAMPLING = 2
+"""Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
 JUDGES = 4
 LARGE_REQUESTS = 20_000
-"""From so many requests on, fewer draws say as much: the makespan hardly differs between them."""
+"""From so many requests on the search judges by one draw: the makespan hardly differs between them."""
 
 
 def make_forecast(
-    workload: Workload, cluster: Cluster, *, seed: int, samples: int | None = None, quantile: float = 0.5
+    workload: Workload,
+    cluster: Cluster,
+    *,
+    seed: int,
+    samples: int | None = None,
+    quantile: float = 0.5,
+    pins: Mapping[str, Pin] | None = None,
 ) -> Forecast:
-    """Candidates of all planners, best first by the `quantile` of their makespan over `samples` draws.
+    """Candidates of all planners, best first by the `quantile` of their makespan over the same draws.
 
-    Without `samples` their number follows from the number of requests. The same seed gives the same forecast,
-    `planning_s` aside. Raises ApplicationError and PlacementError.
+    With `samples` every candidate is simulated on so many draws; without, on up to SAMPLES (see `ranked`). `pins` are
+    what planners must respect, by LLM. The same seed gives the same forecast, `planning_s` aside. Raises
+    ApplicationError, PlacementError, and PlanError for pins that no plan can keep.
     """
     started = time.perf_counter()
-    inputs = build_problem(workload, cluster)
-    samples = samples or samples_for(workload)
-    planning, *ranking = draws_of(inputs, seed, 1 + samples)
-    plans = _plans(inputs, planning, seed)
-    bound_s = median_bound(inputs.problem, ranking)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        candidates = rank(inputs.problem, plans, ranking, quantile, bound_s, pool.map)
+    inputs = build_problem(workload, cluster, pins)
+    plans, notes = _keeping_pins(inputs, _plans(inputs, seed))
+    ranking = ranked(inputs, plans, seed=seed, samples=samples, quantile=quantile)
     table = workload.table
     counts = np.bincount(table.node, minlength=len(table.node_names))
     return Forecast(
         application=workload.application.name,
         cluster=cluster.name,
         planning_s=time.perf_counter() - started,
-        lower_bound_s=bound_s,
-        samples=samples,
+        lower_bound_s=ranking.lower_bound_s,
+        samples=ranking.candidates[0].draws,
         seed=seed,
         quantile=quantile,
         requests={name: int(count) for name, count in zip(table.node_names, counts, strict=True)},
         estimated=inputs.estimated,
-        candidates=candidates,
+        candidates=ranking.candidates,
+        pins=tuple(said for llm, pin in inputs.problem.pins.items() for said in pin_words(llm, pin)),
+        notes=(*inputs.notes, *notes),
     )
 
 
-def _plans(inputs: ForecastInputs, planning: IntArray, seed: int) -> list[Plan]:
+def ranked(
+    inputs: ForecastInputs, plans: Sequence[Plan], *, seed: int, samples: int | None, quantile: float
+) -> Ranking:
+    """Plans on the draws that a forecast of this seed compares its plans on, several at a time.
+
+    The first draw is left out: plans are made with it, and none is judged by what it was made from. Without `samples`
+    a plan that is clearly behind gets fewer draws than the best, and the best no more than it takes to know its
+    quantile to 0.1 %; each candidate says how many it had.
+    """
+    draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
+    chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
+    effort = None if samples else Effort(EFFORT, chance)
+    at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, len(inputs.problem.table)))
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        return rank(inputs.problem, plans, draws, quantile, effort=effort, run=pool.map)
+
+
+def _plans(inputs: ForecastInputs, seed: int) -> list[Plan]:
     """One plan of each planner. The search judges on further draws where the application is small."""
+    (planning,) = draws_of(inputs, seed, 1)
     problem, task = inputs.problem, Task(inputs.problem, planning)
     others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
     found = search(problem, planning, np.random.default_rng(seed), task, others=others)
     return [found, *(planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic))]
 
 
-def samples_for(workload: Workload) -> int:
-    """How many draws to rank by when nobody said: fewer where each takes long and varies little."""
-    return SAMPLES if len(workload.table) < LARGE_REQUESTS else LARGE_SAMPLES
+def _keeping_pins(inputs: ForecastInputs, plans: Sequence[Plan]) -> tuple[list[Plan], tuple[str, ...]]:
+    """Plans that keep all pins, and words on those that do not. Raises PlanError when there is none."""
+    broken = {plan.planner: broken_pins(inputs.problem, plan) for plan in plans}
+    kept = [plan for plan in plans if not broken[plan.planner]]
+    if not kept:
+        raise PlanError(
+            [Problem("", name, what, "other pins") for name, some in broken.items() for what in some]
+        )
+    return kept, tuple(f"{name} is left out: {some[0]}" for name, some in broken.items() if some)
+
+
+@dataclass(frozen=True)
+class Draws(Sequence[IntArray]):
+    """`most` draws of all output lengths of a seed from number `first` on, each made whenever it is asked for: many
+    draws of a large application need not be in memory at once. Draw k of a seed is the same in every such sequence.
+    """
+
+    inputs: ForecastInputs
+    seed: int | tuple[int, ...]
+    first: int
+    most: int
+
+    def __len__(self) -> int:
+        return self.most
+
+    @overload
+    def __getitem__(self, number: int) -> IntArray: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[IntArray]: ...
+    def __getitem__(self, number: int | slice) -> IntArray | list[IntArray]:
+        if isinstance(number, slice):
+            return [self[k] for k in range(self.most)[number]]
+        stream = np.random.SeedSequence(self.seed, spawn_key=(self.first + range(self.most)[number],))
+        inputs = self.inputs
+        return draw(inputs.problem.table, inputs.dists, inputs.context, np.random.default_rng(stream))
+
+    def __iter__(self) -> Iterator[IntArray]:
+        return (self[k] for k in range(self.most))
 
 
 def draws_of(inputs: ForecastInputs, seed: int | tuple[int, ...], count: int) -> list[IntArray]:
-    """`count` draws of all output lengths. The first `k` of them are the same for every count from k up.
-
-    Plans are made with the first and compared on the others, so that none is judged by what it was made from.
-    """
-    streams = np.random.SeedSequence(seed).spawn(count)
-    return [
-        draw(inputs.problem.table, inputs.dists, inputs.context, np.random.default_rng(stream))
-        for stream in streams
-    ]
+    """The first `count` draws of a seed."""
+    return list(Draws(inputs, seed, 0, count))

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from samullm_tui.catalog.shapes import shape_of
 from samullm_tui.domain import errors
 from samullm_tui.domain.application import LLM, Application
 from samullm_tui.domain.cluster import Cluster
+from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.forecast.checkpoint import read_shape
 from samullm_tui.forecast.lengths import lengths_of
 from samullm_tui.forecast.profile_store import profile_for
+from samullm_tui.forecast.size import check_size
 from samullm_tui.latency.profile import Profile
 from samullm_tui.latency.roofline import (
     Shape,
@@ -25,16 +28,20 @@ from samullm_tui.latency.roofline import (
     load_estimate_s,
 )
 from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.simulate.config import EngineConfig
+from samullm_tui.workload.application_file import draft_application
 from samullm_tui.workload.check import check_application
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
 GIB = 1024**3
-UTILIZATION = 0.9
-"""Share of a GPU's memory that an engine gets when the application does not say (`gpu_memory_utilization`)."""
+ENGINE = "vllm 0.32"
+"""The engine whose schedule and defaults forecasts assume."""
+UTILIZATION = 0.92
+"""Share of a GPU's memory that vLLM takes when the application does not say (`gpu_memory_utilization`, 0.32)."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class ForecastInputs:
 
     context    [LLMs] most tokens of a request, prompt and output together
     estimated  LLMs whose latency or lengths nobody measured: what stands in for them, in words
+    notes      what else a reader of the forecast should know
     """
 
     problem: Problem
     dists: Mapping[str, LengthDistribution]
     context: IntArray
     estimated: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,20 @@ class _Served:
     model: LLMModel
     context: int
     estimated: str
+    engine: str
 
 
-def build_problem(workload: Workload, cluster: Cluster) -> ForecastInputs:
-    """Raises ApplicationError for LLMs whose shape is not known, PlacementError for those that fit nowhere.
+def build_problem(
+    workload: Workload,
+    cluster: Cluster,
+    pins: Mapping[str, Pin] | None = None,
+    *,
+    checked: bool = True,
+) -> ForecastInputs:
+    """Raises ApplicationError for LLMs whose shape is not known, PlacementError for those that fit nowhere, PlanError
+    for pins that cannot be kept (not looked at unless `checked`).
 
-    Either names all of them at once.
+    Each names all of them at once.
     """
     application, table = workload.application, workload.table
     llms = {llm.name: llm for llm in application.llms}
@@ -84,11 +101,25 @@ def build_problem(workload: Workload, cluster: Cluster) -> ForecastInputs:
         if one.estimated or drawn:
             estimated[name] = "; ".join(filter(None, (one.estimated, drawn)))
     models = tuple(served[name].model for name in table.llm_names)
+    problem = Problem(table, models, cluster.gpus, cluster.islands, pins or {})
+    if checked:
+        check_pins(problem)
     return ForecastInputs(
-        problem=Problem(table, models, cluster.gpus, cluster.islands),
+        problem=problem,
         dists={name: one.distribution for name, one in lengths.items()},
         context=np.array([served[name].context for name in table.llm_names], dtype=np.int64),
         estimated=estimated,
+        notes=_other_engines(served),
+    )
+
+
+def _other_engines(served: Mapping[str, _Served]) -> tuple[str, ...]:
+    """Which LLMs were measured on an engine of another version than forecasts assume."""
+    engines = {one.engine for one in served.values() if one.engine and ENGINE not in one.engine}
+    return tuple(
+        f"latency measured on {engine}, not on {ENGINE}: "
+        + ", ".join(name for name, one in served.items() if one.engine == engine)
+        for engine in sorted(engines)
     )
 
 
@@ -112,7 +143,12 @@ def _shapes(llms: list[LLM], file: str) -> dict[str, Shape]:
 
 
 def read_workload(path: Path, *, allow_outside: bool = False) -> Workload:
-    """The application in `path` with all its requests. Raises ApplicationError with everything that is wrong."""
+    """The application in `path` with all its requests. Raises ApplicationError with everything that is wrong, and
+    when there are more requests than this machine has memory for.
+    """
+    draft = draft_application(path, allow_outside=allow_outside)
+    if draft.application is not None:
+        check_size(draft.application, psutil.virtual_memory().available)
     return check_application(path, allow_outside=allow_outside, contexts=_contexts_of)
 
 
@@ -150,7 +186,9 @@ def _serve(llm: LLM, shape: Shape, cluster: Cluster) -> _Served:
     fitting = {model.tp for model in models}
     guesses = [p.source for tp, p in profiles if p and p.estimate and tp in fitting]
     how = f"latency: {guesses[0]}" if guesses else ""
-    return _Served(LLMModel(llm.name, tuple(models), flops_per_token(shape)), context, how)
+    measured = [p.engine for tp, p in profiles if p and not p.estimate and tp in fitting]
+    model = LLMModel(llm.name, tuple(models), flops_per_token(shape))
+    return _Served(model, context, how, measured[0] if measured else "")
 
 
 def _tensor_sizes(llm: LLM, shape: Shape, cluster: Cluster) -> list[int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from samullm_tui.domain.plan import Candidate, Placement, Plan, Replica, Stage
+from samullm_tui.domain.plan import Candidate, GpuTime, Placement, Plan, Replica, Stage, faster_draws
+from samullm_tui.planner.gpu_time import gpu_times, whole
 from samullm_tui.planner.graph import LLMGraph, llm_graph
-from samullm_tui.planner.words import duration, gpu_list, joined, percent, sized
+from samullm_tui.planner.runner_up import RunnerUp
+from samullm_tui.planner.words import duration, gpu_list, hundredths, joined, percent, sized
 from samullm_tui.simulate.application import PlanTrace, Problem
 
 __all__ = ["compare", "explain"]
@@ -20,20 +22,56 @@ BASELINES = ("max-heuristic", "min-heuristic")
 MOST_STAGES = 12
 
 
-def explain(problem: Problem, plan: Plan, trace: PlanTrace) -> tuple[str, ...]:
-    """One sentence or two for each stage, then where the GPU time goes. `trace` is the draw that is shown."""
+def explain(
+    problem: Problem, plan: Plan, trace: PlanTrace, others: Mapping[int, RunnerUp] | None = None
+) -> tuple[str, ...]:
+    """Where the GPU time goes, then a few sentences for each stage. `trace` is the draw that is shown.
+
+    `others` are the runners-up by stage, simulated on the same draw.
+    """
     view = _View(problem, llm_graph(problem.table), trace)
     lines: list[str] = []
     before: frozenset[Replica] = frozenset()
-    for number, (stage, (start_s, end_s)) in enumerate(
-        zip(plan.stages, trace.stage_times, strict=True), start=1
-    ):
-        if number <= MOST_STAGES:
-            lines += _stage(view, stage, (number, start_s, end_s), before)
+    times = gpu_times(problem, trace)
+    for number, stage in enumerate(plan.stages[:MOST_STAGES]):
+        start_s, end_s = trace.stage_times[number]
+        lines += _stage(view, stage, (number + 1, start_s, end_s), before)
+        if others and number in others:
+            lines.append(_against(others[number], trace.makespan_s))
+        if len(plan.stages) > 1 and end_s > start_s:
+            lines.append(f"GPU time of stage {number + 1}: {_shares(times[number])}.")
         before = frozenset(stage.replicas)
     if len(plan.stages) > MOST_STAGES:
         lines.append(f"… and {len(plan.stages) - MOST_STAGES} further stages.")
-    return (*lines, _gpu_time(problem, trace))
+    total = whole(times)
+    said = f"GPU time: {_shares(total)}." if total.total > 0 else "There is nothing to do."
+    return (said, *lines)
+
+
+def _against(other: RunnerUp, makespan_s: float) -> str:
+    """What the runner-up of a stage costs, on the draw that is shown."""
+    more_s = other.makespan_s - makespan_s
+    share = abs(more_s) / makespan_s
+    many = f"the best of {other.tried} others simulated" if other.tried > 1 else "simulated"
+    if share < 0.0005:
+        return f"As good ({many}): {other.what}."
+    later = "later" if more_s > 0 else "sooner"
+    return f"Runner-up ({many}): {other.what}; everything ends {duration(abs(more_s))} ({100 * share:.1f} %) {later}."
+
+
+PARTS = (
+    ("computing", "computing"),
+    ("loading", "loading"),
+    ("waiting", "waiting for a source"),
+    ("idle", "in engines without work"),
+    ("empty", "without an engine"),
+)
+
+
+def _shares(time: GpuTime) -> str:
+    """Whole percents that add up to 100; parts of none are left out."""
+    shares = hundredths([getattr(time, name) for name, _ in PARTS])
+    return ", ".join(f"{share} % {said}" for share, (_, said) in zip(shares, PARTS, strict=True) if share)
 
 
 class _View(NamedTuple):
@@ -105,37 +143,19 @@ def _beside(view: _View, stage: Stage, placement: Placement, times: tuple[float,
     return f"{placement.llm} beside {names}: {percent(share)} of its requests are done when {names} ends."
 
 
-def _gpu_time(problem: Problem, trace: PlanTrace) -> str:
-    """Shares of all GPU time up to the makespan."""
-    total_s = problem.gpus * trace.makespan_s
-    if total_s <= 0:
-        return "There is nothing to do."
-    loading_s = sum(
-        len(span.gpus) * ((span.end_s if span.ready_s is None else span.ready_s) or 0.0)
-        - len(span.gpus) * span.start_s
-        for span in trace.spans
-    )
-    held_s = sum(len(span.gpus) * ((span.end_s or trace.makespan_s) - span.start_s) for span in trace.spans)
-    computing_s = max(0.0, trace.gpu_busy_s - loading_s)
-    engine_idle_s = max(0.0, held_s - loading_s - computing_s)
-    return (
-        f"GPU time: {percent(computing_s / total_s)} computing, {percent(loading_s / total_s)} loading, "
-        f"{percent(engine_idle_s / total_s)} in engines without work, "
-        f"{percent(max(0.0, total_s - held_s) / total_s)} without an engine."
-    )
-
-
-def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
-    """Candidate `rank` (from 1, best first) against the others: how much faster or slower, and is simpler as good."""
+def compare(candidates: Sequence[Candidate], rank: int, quantile: float = 0.5) -> tuple[str, ...]:
+    """Candidate `rank` (from 1, best first by this quantile) against the others: how much faster or slower, in how
+    many draws, and is simpler as good.
+    """
     best, this = candidates[0], candidates[rank - 1]
-    value = _value(this)
+    value = _value(this, quantile)
     if this.plan != best.plan and rank > 1:
-        return (_against_best(best, this, value),)
+        return (_against_best(best, this, value - _value(best, quantile), _value(best, quantile)),)
     said = [
-        f"{other.plan.planner} is within {percent(max(_value(other) / value - 1, 0.01))}: "
+        f"{other.plan.planner} is within {percent(max(_value(other, quantile) / value - 1, 0.01))}: "
         f"{_simpler(other)} is as good as this plan."
         for other in candidates[1:]
-        if other.plan.planner in BASELINES and _value(other) <= (1 + AS_GOOD) * value
+        if other.plan.planner in BASELINES and _value(other, quantile) <= (1 + AS_GOOD) * value
     ]
     if this.plan.planner in BASELINES:
         said = ["No planner found anything better than this simple plan."]
@@ -144,17 +164,36 @@ def compare(candidates: Sequence[Candidate], rank: int) -> tuple[str, ...]:
         if this.gap >= 0
         else ""
     )
-    return tuple(filter(None, (*said[:1], bound)))
+    return tuple(filter(None, (*said[:1], _faster(this, candidates[1:]), bound)))
 
 
-def _against_best(best: Candidate, this: Candidate, value: float) -> str:
-    slower = value - _value(best)
+def _faster(best: Candidate, others: Sequence[Candidate]) -> str:
+    """In how many of the draws that they share the best plan is faster than each other one, or as fast."""
+    faster, equal = [], []
+    for other in others:
+        won, shared = faster_draws(best, other)
+        same = shared - won - faster_draws(other, best)[0]
+        if same <= shared / 2:
+            faster.append(f"than {other.plan.planner} in {won} of {shared}")
+        elif same < shared:
+            equal.append(f"{other.plan.planner} in {same} of {shared}")
+    said = [f"faster {joined(faster)} draws"] if faster else []
+    said += [f"as fast as {joined(equal)} draws"] if equal else []
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _against_best(best: Candidate, this: Candidate, slower: float, value: float) -> str:
+    """`slower` seconds than the best one's `value`."""
     if slower <= 0:
         return f"As fast as {best.plan.planner}, which loads less."
-    more = f"{duration(slower)} ({percent(slower / _value(best))}) slower than {best.plan.planner}"
+    won, draws = faster_draws(this, best)
     loads = this.loads - best.loads
     word = f"{'more' if loads > 0 else 'fewer'} load{'s' if abs(loads) > 1 else ''}"
-    return f"{more}, with {abs(loads)} {word}." if loads else f"{more}."
+    return (
+        f"{duration(slower)} ({percent(slower / value)}) slower than {best.plan.planner}, "
+        f"{f'with {abs(loads)} {word}, ' if loads else ''}faster in {won} of {draws} draws."
+    )
 
 
 def _simpler(other: Candidate) -> str:
@@ -163,5 +202,5 @@ def _simpler(other: Candidate) -> str:
     return "all ready LLMs at once, GPUs split evenly,"
 
 
-def _value(candidate: Candidate) -> float:
-    return candidate.makespan_s.p50
+def _value(candidate: Candidate, quantile: float) -> float:
+    return float(np.quantile(candidate.makespans_s, quantile))

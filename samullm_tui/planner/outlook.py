@@ -13,6 +13,7 @@ from samullm_tui.domain.plan import Placement, Replica, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound import upstream_tokens
 from samullm_tui.planner.graph import LLMGraph, llm_graph
+from samullm_tui.planner.pins import StageStart, pinned
 from samullm_tui.planner.shapes import Size, check_fits, pack
 from samullm_tui.simulate.application import Problem, Progress, simulate_stage
 from samullm_tui.simulate.engine import simulate_requests
@@ -66,7 +67,7 @@ class Task:
     flops_per_token: Floats = field(init=False)
     own_parents: frozenset[int] = field(init=False)
     estimates: dict[tuple[object, ...], Estimate] = field(init=False, default_factory=dict)
-    _fits: dict[tuple[Size, ...], bool] = field(init=False, default_factory=dict)
+    _fits: dict[tuple[object, ...], bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         table = self.problem.table
@@ -80,12 +81,17 @@ class Task:
 
     def fits(self, wanted: Mapping[int, Size]) -> bool:
         """Whether an empty cluster can hold these placements together."""
-        key = tuple(sorted(wanted.values()))
+        pinned = {self.problem.llms[llm].name: size for llm, size in wanted.items() if self._pinned(llm)}
+        sizes = tuple(sorted(size for llm, size in wanted.items() if not self._pinned(llm)))
+        key = (sizes, tuple(sorted(pinned.items())))
         if key not in self._fits:
-            anonymous = {str(k): size for k, size in enumerate(key)}
-            few_enough = sum(size.gpus for size in key) <= self.problem.gpus
-            self._fits[key] = few_enough and pack(self.problem, anonymous) is not None
+            anonymous = {str(k): size for k, size in enumerate(sizes)}
+            few_enough = sum(size.gpus for size in wanted.values()) <= self.problem.gpus
+            self._fits[key] = few_enough and pack(self.problem, pinned | anonymous) is not None
         return self._fits[key]
+
+    def _pinned(self, llm: int) -> bool:
+        return self.problem.llms[llm].name in self.problem.pins
 
     def place(self, wanted: Mapping[int, Size], running: frozenset[Replica]) -> tuple[Placement, ...]:
         """GPUs for placements that fit."""
@@ -98,11 +104,15 @@ class Task:
 class Outlook:
     """The situation at the start of a stage: what is left, and which replicas run."""
 
-    def __init__(self, task: Task, progress: Progress, running: frozenset[Replica]) -> None:
+    def __init__(self, task: Task, progress: Progress, running: frozenset[Replica], stage: int = 1) -> None:
+        """`stage` counts the stages of the plan from 1."""
         self.task = task
         self.progress = progress
         self.running = running
         self.left = frozenset(np.flatnonzero(progress.left(task.problem)).tolist())
+        self.held, self.due = pinned(
+            task.problem, task.graph, StageStart(stage, self.left, frozenset(self.sizes()))
+        )
         self._seen: dict[Part, Estimate] = {}
 
     def name(self, llm: int) -> str:
@@ -119,8 +129,8 @@ class Outlook:
         return min(size.dp, sum(r.llm == name and r.tp == size.tp for r in self.running))
 
     def may_start(self, unit: tuple[int, ...], beside: Mapping[int, Size]) -> bool:
-        """Whether every source of the unit is finished or among `beside`."""
-        return all(
+        """Whether every source of the unit is finished or among `beside`, and no pin holds it back."""
+        return self.held.isdisjoint(unit) and all(
             source not in self.left or source in beside for source in self.task.graph.unit_sources(unit)
         )
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from samullm_tui.domain.plan import Band, Candidate, Plan, PlannedStage
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.explain import compare, explain
+from samullm_tui.planner.gpu_time import gpu_times
+from samullm_tui.planner.race import Effort, Race, Runner, race
+from samullm_tui.planner.runner_up import runner_ups
 from samullm_tui.simulate.application import PlanTrace, Problem, simulate_plan
 
-__all__ = ["band", "median_bound", "rank"]
+__all__ = ["Ranking", "band", "rank"]
 
-Pair = tuple[Plan, IntArray]
-Runner = Callable[[Callable[[Pair], PlanTrace], Iterable[Pair]], Iterable[PlanTrace]]
-TIE = 0.005
-"""Makespans this close (relative) count as equal; the plan with fewer loads comes first."""
+
+class Ranking(NamedTuple):
+    """Candidates, best first, and the median over the best one's draws of the makespan that no plan can beat."""
+
+    candidates: tuple[Candidate, ...]
+    lower_bound_s: float
 
 
 def rank(
@@ -26,29 +31,46 @@ def rank(
     plans: Sequence[Plan],
     draws: Sequence[IntArray],
     quantile: float = 0.5,
-    bound_s: float | None = None,
+    *,
+    effort: Effort | None = None,
     run: Runner = map,
-) -> tuple[Candidate, ...]:
-    """Candidates, best first: by the `quantile` of their makespans over `draws`.
+) -> Ranking:
+    """Candidates by the `quantile` of their makespans over `draws`.
 
-    `bound_s` is what `median_bound` gives for the same draws, when it is known already.
-    `run` is `map`, or one that does several calls at a time. Stages and spans are those of the draw whose makespan is the (lower) median.
+    Without `effort` every plan is simulated on every draw; with it those that decide nothing are left out (see
+    `race`). `draws` may be a sequence that makes them when asked. Stages and spans of a candidate are those of the draw whose
+    makespan is the (lower) median of its own.
     """
-    bound_s = median_bound(problem, draws) if bound_s is None else bound_s
-    different = {plan.stages: plan for plan in plans}
-    traces = iter(run(lambda pair: simulate_plan(problem, *pair), product(different.values(), draws)))
-    by_stages = {stages: [next(traces) for _ in draws] for stages in different}
-    measured = [_measure(plan, by_stages[plan.stages], quantile) for plan in plans]
-    ordered = _sorted(measured)
-    candidates = [_candidate(k, *one, bound_s) for k, one in enumerate(ordered, start=1)]
-    return tuple(
-        _explained(problem, candidates, k, trace) for k, (_, trace, _, _) in enumerate(ordered, start=1)
+    different = list({_what(plan): plan for plan in reversed(plans)}.values())[::-1]
+    found = race(problem, different, draws, quantile, effort=effort, run=run)
+    bound_s = float(np.median(found.bounds_s))
+    middles = [_middle(makespans) for makespans in found.makespans_s]
+    traces = tuple(
+        run(lambda k: simulate_plan(problem, different[k], draws[middles[k]]), range(len(different)))
     )
+    ranked = [(plan, k) for k in found.ranking() for plan in plans if _what(plan) == _what(different[k])]
+    candidates = [
+        _candidate(problem, found, position, plan, k, traces[k], bound_s)
+        for position, (plan, k) in enumerate(ranked, start=1)
+    ]
+    first = ranked[0][1]
+    others = runner_ups(problem, different[first], draws[middles[first]], run)
+    explained = [
+        replace(
+            candidate,
+            explanation=(
+                *compare(candidates, candidate.rank, quantile),
+                *explain(problem, plan, traces[k], others if k == first else None),
+            ),
+        )
+        for candidate, (plan, k) in zip(candidates, ranked, strict=True)
+    ]
+    return Ranking(tuple(explained), bound_s)
 
 
-def median_bound(problem: Problem, draws: Sequence[IntArray]) -> float:
-    """The median over the draws of the makespan that no plan can beat."""
-    return float(np.median([lower_bound(problem, draw) for draw in draws]))
+def _what(plan: Plan) -> tuple[object, ...]:
+    """What a plan does, whoever made it and why."""
+    return tuple((stage.placements, stage.until) for stage in plan.stages)
 
 
 def band(values: Sequence[float]) -> Band:
@@ -56,35 +78,15 @@ def band(values: Sequence[float]) -> Band:
     return Band(float(np.mean(values)), p10, p50, p90)
 
 
-_Measured = tuple[Plan, PlanTrace, Band, float]
-"""A plan, its median trace, its makespans, and the quantile to sort by."""
-
-
-def _measure(plan: Plan, traces: Sequence[PlanTrace], quantile: float) -> _Measured:
-    makespans = [trace.makespan_s for trace in traces]
-    middle = int(np.argsort(makespans, kind="stable")[(len(makespans) - 1) // 2])
-    return plan, traces[middle], band(makespans), float(np.quantile(makespans, quantile))
-
-
-def _sorted(measured: list[_Measured]) -> list[_Measured]:
-    """By value; those within TIE of the first of their group by loads."""
-    rest = sorted(measured, key=lambda one: one[3])
-    ordered: list[_Measured] = []
-    while rest:
-        tied = [one for one in rest if one[3] <= (1 + TIE) * rest[0][3]]
-        ordered += sorted(tied, key=lambda one: (one[1].loads, one[3]))
-        rest = rest[len(tied) :]
-    return ordered
+def _middle(values: Sequence[float]) -> int:
+    return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
 def _candidate(
-    position: int, plan: Plan, trace: PlanTrace, makespan_s: Band, _value: float, bound_s: float
+    problem: Problem, found: Race, position: int, plan: Plan, k: int, trace: PlanTrace, bound_s: float
 ) -> Candidate:
     held_s = sum(len(span.gpus) * ((span.end_s or trace.makespan_s) - span.start_s) for span in trace.spans)
-    stages = tuple(
-        PlannedStage(start_s, end_s, stage, kept)
-        for stage, (start_s, end_s), kept in zip(plan.stages, trace.stage_times, trace.kept, strict=True)
-    )
+    makespan_s = band(found.makespans_s[k])
     return Candidate(
         rank=position,
         plan=plan,
@@ -92,14 +94,17 @@ def _candidate(
         gap=makespan_s.p50 / bound_s - 1 if bound_s > 0 else 0.0,
         gpu_hours=held_s / 3600,
         loads=trace.loads,
-        stages=stages,
+        stages=_stages(problem, plan, trace),
         spans=trace.spans,
         explanation=(),
+        makespans_s=tuple(found.makespans_s[k]),
     )
 
 
-def _explained(problem: Problem, candidates: list[Candidate], position: int, trace: PlanTrace) -> Candidate:
-    candidate = candidates[position - 1]
-    said = (*compare(candidates, position), *explain(problem, candidate.plan, trace))
-    fields = {name: getattr(candidate, name) for name in candidate.__struct_fields__}
-    return Candidate(**{**fields, "explanation": said})
+def _stages(problem: Problem, plan: Plan, trace: PlanTrace) -> tuple[PlannedStage, ...]:
+    return tuple(
+        PlannedStage(start_s, end_s, stage, kept, gpu_time)
+        for stage, (start_s, end_s), kept, gpu_time in zip(
+            plan.stages, trace.stage_times, trace.kept, gpu_times(problem, trace), strict=True
+        )
+    )

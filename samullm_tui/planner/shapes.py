@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from samullm_tui.domain import errors
 from samullm_tui.domain.plan import Placement, Replica
+from samullm_tui.planner.pins import FREE, allowed_islands, barred_gpus
 from samullm_tui.simulate.application import LLMModel, Problem
 
 __all__ = ["Size", "check_fits", "free_group", "pack", "sizes_of", "smallest", "stays"]
@@ -24,10 +25,11 @@ class Size(NamedTuple):
 
 
 def sizes_of(llm: LLMModel, problem: Problem) -> tuple[Size, ...]:
-    """Every (tp, dp) of `llm` that an empty cluster can hold, small ones first."""
-    most = {shape.tp: sum(len(island) // shape.tp for island in problem.islands) for shape in llm.shapes}
+    """Every (tp, dp) of `llm` that an empty cluster can hold and that its pin allows, small ones first."""
+    islands, pin = allowed_islands(problem, llm.name), problem.pins.get(llm.name, FREE)
+    most = {shape.tp: sum(len(island) // shape.tp for island in islands) for shape in llm.shapes}
     sizes = (Size(tp, dp) for tp, replicas in most.items() for dp in range(1, replicas + 1))
-    return tuple(sorted(sizes, key=lambda size: (size.gpus, size.tp)))
+    return tuple(sorted((s for s in sizes if pin.allows(*s)), key=lambda size: (size.gpus, size.tp)))
 
 
 def smallest(llm: LLMModel, problem: Problem) -> Size:
@@ -67,8 +69,11 @@ def pack(
 
     A running replica of the wanted tp stays on its GPUs. Where that leaves no island for a larger tp, the
     smallest running replicas give way, one after another, those first whose island is the emptiest.
-    Large tp get their islands first; within an island a group starts at a multiple of its tp where it can.
+    Large tp get their islands first; within an island a group starts at a multiple of its tp where it can. What pins
+    do not allow does not fit.
     """
+    if not all(problem.pins[llm].allows(*size) for llm, size in wanted.items() if llm in problem.pins):
+        return None
     kept = _keepable(wanted, running)
     while True:
         placed = _fill(problem, wanted, kept)
@@ -102,12 +107,13 @@ def _company(problem: Problem, kept: list[Replica], replica: Replica) -> int:
 
 
 def _fill(problem: Problem, wanted: Mapping[str, Size], kept: list[Replica]) -> list[Replica] | None:
-    """`kept` and as many new replicas as `wanted` lacks, or None."""
+    """`kept` and as many new replicas as `wanted` lacks, or None. LLMs with the fewest GPUs to choose from come first."""
     taken = {gpu for replica in kept for gpu in replica.gpus}
     placed = list(kept)
-    for llm, size in sorted(wanted.items(), key=lambda item: -item[1].tp):
+    barred = {llm: barred_gpus(problem, llm) for llm in wanted}
+    for llm, size in sorted(wanted.items(), key=lambda item: (-len(barred[item[0]]), -item[1].tp)):
         for _ in range(size.dp - sum(replica.llm == llm for replica in kept)):
-            gpus = free_group(problem, size.tp, taken)
+            gpus = free_group(problem, size.tp, taken | barred[llm])
             if gpus is None:
                 return None
             taken.update(gpus)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from samullm_tui.domain.plan import Plan, Replica, Stage
+from samullm_tui.planner.due import with_due
 from samullm_tui.planner.outlook import Outlook, Task
 from samullm_tui.planner.shapes import Size
 from samullm_tui.simulate.application import Progress, StageTrace, simulate_stage
@@ -25,8 +26,9 @@ def plan_and_end(task: Task, planner: str, choose: Callable[[Outlook], Choice]) 
     running: frozenset[Replica] = frozenset()
     stages: list[Stage] = []
     while not progress.finished:
-        outlook = Outlook(task, progress, running)
+        outlook = Outlook(task, progress, running, len(stages) + 1)
         wanted, why = choose(outlook)
+        wanted = with_due(outlook, wanted)
         stage, trace = _simulate(outlook, wanted, why, at_s)
         stages.append(stage)
         progress, running, at_s = trace.progress, trace.replicas, trace.end_s

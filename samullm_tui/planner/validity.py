@@ -6,6 +6,7 @@ from collections import Counter
 
 from samullm_tui.domain.plan import Placement, Plan, Stage
 from samullm_tui.planner.graph import LLMGraph, llm_graph
+from samullm_tui.planner.pins import broken_pins
 from samullm_tui.simulate.application import Problem
 
 __all__ = ["valid"]
@@ -15,7 +16,8 @@ def valid(problem: Problem, plan: Plan) -> list[str]:
     """What is wrong with `plan`, one sentence each, stages counted from 1; empty when it can run.
 
     Looked at: GPUs exist and are used once a stage; tp is known for the LLM and stays inside an island; every LLM with
-    requests gets a stage, in which (or before which) all its sources run; no stage waits for an LLM that it lacks.
+    requests gets a stage, in which (or before which) all its sources run; no stage waits for an LLM that it lacks;
+    pins are kept.
     """
     graph = llm_graph(problem.table)
     wrong = [
@@ -23,7 +25,8 @@ def valid(problem: Problem, plan: Plan) -> list[str]:
         for number, stage in enumerate(plan.stages, start=1)
         for what in [*_wrong_gpus(problem, stage), *_wrong_stage(problem, stage)]
     ]
-    return wrong + _wrong_order(problem, plan, graph)
+    wrong += _wrong_order(problem, plan, graph)
+    return wrong or broken_pins(problem, plan)
 
 
 def _wrong_gpus(problem: Problem, stage: Stage) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from samullm_tui.domain.plan import Placement
 
-__all__ = ["duration", "gpu_list", "joined", "percent", "sized"]
+__all__ = ["duration", "gpu_list", "hundredths", "joined", "percent", "sized"]
 
 
 def duration(seconds: float) -> str:
@@ -21,6 +21,19 @@ def duration(seconds: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def hundredths(parts: Sequence[float]) -> list[int]:
+    """Each part's share in whole percents, rounded so that they add up to 100; all 0 for nothing."""
+    total = sum(parts)
+    if total <= 0:
+        return [0] * len(parts)
+    exact = [100 * part / total for part in parts]
+    shares = [int(share) for share in exact]
+    largest_rest = sorted(range(len(parts)), key=lambda k: shares[k] - exact[k])
+    for k in largest_rest[: 100 - sum(shares)]:
+        shares[k] += 1
+    return shares
 
 
 def joined(names: Sequence[str]) -> str:

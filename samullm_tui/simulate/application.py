@@ -46,6 +46,7 @@ from samullm_tui.simulate.state import (
     make_state,
 )
 from samullm_tui.simulate.together import arrivals, export, place, restore, serve, write_tokens
+from samullm_tui.simulate.work import EngineWork, works
 
 __all__ = [
     "LLMModel",
@@ -109,6 +110,7 @@ def simulate_stage(
         loads=len(replicas) - len(kept),
         gpu_busy_s=busy_s(s, replicas, shapes, kept),
         replicas=frozenset(replicas),
+        work=works(s, replicas),
     )
 
 
@@ -123,6 +125,7 @@ def simulate_plan(problem: Problem, plan: Plan, output_tokens: IntArray) -> Plan
     now_s, loads, gpu_busy_s = 0.0, 0, 0.0
     times: list[tuple[float, float]] = []
     kept: list[tuple[bool, ...]] = []
+    work: list[tuple[EngineWork, ...]] = []
     spans = Spans()
     for index, stage in enumerate(plan.stages):
         last = index == len(plan.stages) - 1
@@ -132,6 +135,7 @@ def simulate_plan(problem: Problem, plan: Plan, output_tokens: IntArray) -> Plan
         spans.add(trace, warm)
         progress, warm, now_s = trace.progress, trace.replicas, trace.end_s
         times.append((trace.start_s, trace.end_s))
+        work.append(trace.work)
         loads += trace.loads
         gpu_busy_s += trace.gpu_busy_s
     if not progress.finished:
@@ -145,6 +149,7 @@ def simulate_plan(problem: Problem, plan: Plan, output_tokens: IntArray) -> Plan
         finish_s=progress.finish_s,
         kept=tuple(kept),
         refused=progress.refused,
+        work=tuple(work),
     )
 
 

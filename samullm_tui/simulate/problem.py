@@ -12,11 +12,13 @@ from msgspec import Struct
 
 from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.errors import Problem as Wrong
+from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.plan import Replica, Span
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, links_of, units_of
+from samullm_tui.simulate.work import EngineWork
 
 __all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
 
@@ -51,12 +53,16 @@ class LLMModel(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Problem:
-    """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs."""
+    """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs.
+
+    `pins` are what planners must respect, by LLM; a simulation has no use for them.
+    """
 
     table: RequestTable
     llms: tuple[LLMModel, ...]
     gpus: int
     islands: tuple[tuple[int, ...], ...]
+    pins: Mapping[str, Pin] = field(default_factory=dict)
 
     @cached_property
     def links(self) -> Links:
@@ -139,6 +145,7 @@ class StageTrace:
     llm_finish_s  LLMs whose last request finished in this stage, and when
     gpu_busy_s    GPU-seconds of loads and steps
     replicas      what runs at the end: the next stage's `warm`
+    work          what each engine did; empty when the stage did not take place
     """
 
     start_s: float
@@ -149,11 +156,12 @@ class StageTrace:
     loads: int
     gpu_busy_s: float
     replicas: frozenset[Replica]
+    work: tuple[EngineWork, ...] = ()
 
 
 @dataclass(frozen=True)
 class PlanTrace:
-    """A whole plan simulated. `stage_times` and `kept` have one entry for each stage of the plan.
+    """A whole plan simulated. `stage_times`, `kept` and `work` have one entry for each stage of the plan.
 
     kept  for each stage, for each of its placements: whether all its replicas were running before
     """
@@ -166,3 +174,4 @@ class PlanTrace:
     finish_s: FloatArray
     kept: tuple[tuple[bool, ...], ...]
     refused: int
+    work: tuple[tuple[EngineWork, ...], ...]

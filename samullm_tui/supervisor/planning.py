@@ -71,18 +71,14 @@ def plan_here(spec: RunSpec) -> Planned:
 
 def _simulate(spec: RunSpec, workload: Workload, plan: Plan) -> Planned:
     """The plan that the operator gave, as the only candidate."""
-    from samullm_tui.forecast.plans import draws_of, samples_for
+    from samullm_tui.forecast.plans import ranked
     from samullm_tui.forecast.problem import build_problem
-    from samullm_tui.planner.rank import median_bound, rank
 
     began_s = time.perf_counter()
     inputs = build_problem(workload, spec.cluster)
-    # The draws that a forecast of this seed compares its plans on: the figures are the same.
-    samples = spec.samples or samples_for(workload)
-    _, *draws = draws_of(inputs, spec.seed, 1 + samples)
-    bound_s = median_bound(inputs.problem, draws)
-    candidates = rank(inputs.problem, [plan], draws, spec.quantile, bound_s)
-    return Planned(time.perf_counter() - began_s, bound_s, samples, candidates)
+    found = ranked(inputs, [plan], seed=spec.seed, samples=spec.samples, quantile=spec.quantile)
+    samples = found.candidates[0].draws
+    return Planned(time.perf_counter() - began_s, found.lower_bound_s, samples, found.candidates)
 
 
 def main() -> int:

@@ -7,15 +7,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from samullm_tui.domain.cluster import GIB, PRESETS, Cluster, GpuType, cluster_from_preset, islands_of
+from samullm_tui.domain.cluster import (
+    GIB,
+    MAX_GPUS,
+    PRESETS,
+    Cluster,
+    GpuType,
+    cluster_from_preset,
+    islands_of,
+)
 from samullm_tui.domain.errors import ClusterError, InputError
 from samullm_tui.workload.border import NAME_PATTERN, Strict, mistake, validate
 from samullm_tui.workload.problems import Problems, did_you_mean, shown
 from samullm_tui.workload.toml_file import read_toml
 
 __all__ = ["load_cluster"]
-
-MAX_GPUS = 64
 
 Gpu = Annotated[int, Field(ge=0, lt=MAX_GPUS)]
 

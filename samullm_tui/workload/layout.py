@@ -16,7 +16,7 @@ from samullm_tui.workload.values import NodeReader, reaches
 
 __all__ = ["MAX_REQUESTS", "NO_CAP", "Columns", "Layout"]
 
-MAX_REQUESTS = 2_000_000
+MAX_REQUESTS = 20_000_000
 NO_CAP = 2**31 - 1
 """`max_tokens` of a node that sets none: only the context ends its outputs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -114,6 +115,42 @@ def test_an_llm_that_fits_nowhere_says_how_much_is_missing(
     path.write_text(GOOD.replace("tiny:llama", "meta-llama/Llama-2-70b-chat-hf"))
     message = refused(capsys, "plan", path, "--cluster", "a100-80g:1")
     assert "GiB" in message
+
+
+def test_every_wrong_pin_is_named_at_once(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pins = ("--pin", "b:tp=1", "--pin", "a:tp=8,gpus=0-9", "--pin", "a", "--forbid", "a:stage=1")
+    message = refused(capsys, "plan", good, "--cluster", "cpu:2", *pins)
+    for words in (
+        "pin b: is no LLM",
+        "GPU 2–9 are not in the cluster",
+        "tp 8 is not possible",
+        "--pin a:",
+        "'stage'",
+    ):
+        assert words in message
+    assert "from 1 to 64" in refused(capsys, "plan", good, "--cluster", "cpu:2", "--gpus", "65")
+
+
+def test_nothing_to_do_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No records; and records none of which reaches a node."""
+    (tmp_path / "records.jsonl").write_text("")
+    path = tmp_path / "routed.toml"
+    before, _, after = GOOD.partition("[data.records.synthetic]")
+    nodes = after[after.index("[nodes.answer]") :] + 'where = { field = "route", equals = "x" }\n'
+    path.write_text(f'{before}[data.records]\nfile = "records.jsonl"\n{nodes}')
+    assert "has no records" in refused(capsys, "plan", path)
+    (tmp_path / "records.jsonl").write_text('{"id": "1", "text": "x", "route": "y"}\n')
+    assert "no record has 'route'" in refused(capsys, "plan", path)
+
+
+def test_one_request_is_planned_and_one_that_is_too_long_is_refused(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(GOOD.replace("records = 3", "records = 1"))
+    assert main(["plan", str(good), "--cluster", "cpu:2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["candidates"][0]["makespan_s"]["p50"] > 0
+    good.write_text(GOOD.replace("text = 20", "text = 200000"))
+    assert "less than the context" in refused(capsys, "plan", good, "--cluster", "cpu:2")
 
 
 def test_an_unknown_cluster_is_refused(good: Path, capsys: pytest.CaptureFixture[str]) -> None:

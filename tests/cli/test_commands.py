@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from samullm_tui.cli.main import main
 from samullm_tui.latency.model import COEFFICIENTS
 from tests.cli.conftest import APPS, Verb
 
@@ -32,12 +34,16 @@ COLUMNS = ("num_seqs", "prefill_tokens", "decode_seqs", "context_tokens", "kv_bl
 @pytest.mark.parametrize("app", ["chain-summary", "ensembling", "routing", "mixed"])
 def test_plan_ranks_all_three_planners_over_a_lower_bound(app: str, verb: Verb) -> None:
     forecast = verb("plan", APPS / f"{app}.toml", "--cluster", "a100-80g:8", "--samples", 3)
-    assert set(forecast) == PLAN_KEYS
+    assert set(forecast) >= PLAN_KEYS
+    assert forecast["samples"] == 3
     candidates = forecast["candidates"]
     assert {c["planner"] for c in candidates} >= {"greedy", "max-heuristic", "min-heuristic"}
     assert [c["rank"] for c in candidates] == list(range(1, len(candidates) + 1))
     for candidate in candidates:
-        assert set(candidate) == CANDIDATE_KEYS
+        assert set(candidate) >= CANDIDATE_KEYS
+        assert candidate["draws"] == 3
+        assert (candidate["beats_best"] is None) == (candidate["rank"] == 1)
+        assert sum(candidate["gpu_time_s"].values()) == pytest.approx(8 * candidate["stages"][-1]["end_s"])
         assert set(candidate["makespan_s"]) == {"mean", "p10", "p50", "p90"}
         assert 0 < forecast["lower_bound_s"] <= candidate["makespan_s"]["p50"]
         for stage in candidate["stages"]:
@@ -131,6 +137,47 @@ def test_a_written_plan_can_be_run(verb: Verb, home: Path, tmp_path: Path) -> No
     )
     assert outcome["status"] == "succeeded"
     assert outcome["predicted_makespan_s"] > 0
+
+
+def test_a_pinned_plan_says_what_the_pins_cost_and_can_be_run(verb: Verb, home: Path, tmp_path: Path) -> None:
+    app, place = APPS / "chain-summary.toml", ("--cluster", "a100-80g:8", "--samples", 2)
+    asked = (
+        "--pin",
+        "vicuna-13b:tp=2,dp=1",
+        "--pin",
+        "Llama-2-70b:stage=2",
+        "--forbid",
+        "Llama-2-70b:gpus=0-1",
+    )
+    forecast = verb("plan", app, *place, *asked, "--gpus", 4, "--against", "-o", tmp_path / "plan.json")
+    assert len(forecast["pins"]) == 4
+    free = forecast["free"]["candidates"][0]["makespan_s"]["p50"]
+    assert forecast["pin_cost"] == pytest.approx(forecast["candidates"][0]["makespan_s"]["p50"] / free - 1)
+    assert forecast["pin_cost"] > 0.1, "half the GPUs"
+    first, *later = forecast["candidates"][0]["stages"]
+    assert [(p["llm"], p["tp"], p["dp"]) for p in first["placements"]] == [("vicuna-13b", 2, 1)]
+    assert all(set(p["gpus"]) <= {2, 3} for s in later for p in s["placements"] if p["llm"] == "Llama-2-70b")
+    outcome = verb(
+        *("run", app, "--cluster", "a100-80g:4", "--engine", "simulated", "--speed", "max", "--yes"),
+        *("--samples", 2, "--plan", tmp_path / "plan.json"),
+    )
+    assert outcome["status"] == "succeeded"
+
+
+def test_a_plan_in_words_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["plan", str(APPS / "chain-summary.toml"), "--cluster", "a100-80g:8", "--samples", "3"]
+    assert main([*arguments, "--pin", "vicuna-13b:tp=1", "--against", "--quantile", "0.9"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "pinned: vicuna-13b tp 1" in text
+    assert re.search(r"^plan +p90 ", text, re.MULTILINE)
+    assert "without it" in text
+    assert re.search(r"Faster than .* in \d of 3", text)
+    assert "Runner-up" in text
+    assert "GPU time:" in text
 
 
 def test_doctor_says_what_is_here(verb: Verb) -> None:

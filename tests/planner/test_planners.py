@@ -52,7 +52,7 @@ def test_the_same_lengths_give_the_same_plan(some: Problem) -> None:
 @given(problems(), st.sampled_from([0.1, 0.5, 0.9]))
 def test_candidates_come_best_first_and_none_beats_the_bound(some: Problem, quantile: float) -> None:
     draws = [drawn(some, seed) for seed in range(3)]
-    candidates = rank(some, [planner(some, draws[0]) for planner in PLANNERS], draws, quantile)
+    candidates = rank(some, [planner(some, draws[0]) for planner in PLANNERS], draws, quantile).candidates
     assert [c.rank for c in candidates] == [1, 2, 3, 4]
     values = {
         c.rank: float(np.quantile([simulate_plan(some, c.plan, d).makespan_s for d in draws], quantile))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samullm_tui.domain.errors import ApplicationError, Problem
+from samullm_tui.workload import layout
 from samullm_tui.workload.application_file import load_application
 from samullm_tui.workload.requests import NO_CAP, Workload, build_requests
 from samullm_tui.workload.tokens import estimate
@@ -331,10 +332,13 @@ def test_a_route_that_nobody_takes_is_a_mistake(tmp_path: Path) -> None:
     assert "'route'" in problem.right
 
 
-def test_too_many_requests_are_refused_before_the_memory_is_full(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [{"id": str(k)} for k in range(2_001)]
+def test_too_many_requests_are_refused_before_the_memory_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "MAX_REQUESTS", 20_000)
+    rows: list[dict[str, object]] = [{"id": str(k)} for k in range(21)]
     (problem,) = problems_of(tmp_path, node("n", '"d"', "p", "n = 1000") + spare("b"), rows)
-    assert "more than 2,000,000 requests" in problem.wrong
+    assert "more than 20,000 requests" in problem.wrong
 
 
 NODE_KINDS = st.sampled_from(["plain", "chain", "repeat", "any", "where"])

@@ -9,9 +9,9 @@ from msgspec import Struct
 from samullm_tui.console.layout.bands import Axis, axis_labels, band_axis, band_line
 from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import Chart, Mark, gantt_axis, gantt_lines, gantt_rows, label_width
-from samullm_tui.console.layout.numbers import signed_percent
+from samullm_tui.console.layout.numbers import plural, signed_percent
 from samullm_tui.console.layout.text import Line, heading, line_width, pad_line, styled, wrap
-from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage
+from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage, faster_draws
 
 __all__ = ["PlansView", "end_of", "placement_story", "plans_body", "ranked"]
 
@@ -154,12 +154,27 @@ def _charts(view: PlansView, chosen: Candidate, width: int, room: int) -> list[L
     label = label_width(view.gpus, rows)
     end = max(end_of(candidate) for candidate in (chosen, *others))
     axis = Axis(0.0, end, max(1, width - label - 2))
-    lines = [heading(_title(chosen), width, "simulated"), gantt_axis(axis, label)]
+    lines = [heading(_title(chosen), width, _simulated(chosen)), gantt_axis(axis, label)]
     for candidate in (chosen, *others):
         if candidate is not chosen:
-            lines.append(heading(_title(candidate), width, "compared"))
+            lines.append(heading(_title(candidate), width, _against(candidate, chosen)))
         lines += gantt_lines(gantt_rows(candidate.spans, view.gpus, Chart(axis, view.marks)), rows, label)
     return _cut([*lines, *words], room)
+
+
+def _simulated(candidate: Candidate) -> str:
+    return f"simulated, {plural(candidate.draws, 'draw')}" if candidate.draws else "simulated"
+
+
+def _against(compared: Candidate, chosen: Candidate) -> str:
+    """In how many of the draws that they share each of the two is faster."""
+    won, draws = faster_draws(chosen, compared)
+    if not draws:
+        return "compared"
+    lost = faster_draws(compared, chosen)[0]
+    if not won and not lost:
+        return f"as fast as plan {chosen.rank} in all {draws} draws"
+    return f"plan {chosen.rank} is faster in {won} of {draws} draws, plan {compared.rank} in {lost}"
 
 
 def _cut(lines: list[Line], room: int) -> list[Line]:

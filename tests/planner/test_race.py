@@ -1,0 +1,165 @@
+"""Plans compared on common draws: who comes first, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from planning_problems import drawn, ensemble, problems
+
+from samullm_tui.domain.plan import Plan, faster_draws
+from samullm_tui.domain.request import IntArray
+from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.explain import compare
+from samullm_tui.planner.greedy import greedy
+from samullm_tui.planner.race import PRECISE, TIE, Effort, order, race
+from samullm_tui.planner.rank import rank
+from samullm_tui.simulate.application import Problem, simulate_plan
+
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PLANNERS = (greedy, min_heuristic, max_heuristic)
+
+
+def effort_of(requests: int) -> Effort:
+    return Effort(requests, np.random.default_rng(0))
+
+
+def plans_of(some: Problem) -> list[Plan]:
+    return [planner(some, drawn(some, 99)) for planner in PLANNERS]
+
+
+@QUICK
+@given(problems(), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 2000))
+def test_the_first_is_behind_nobody_on_the_draws_they_share(
+    some: Problem, quantile: float, effort: int
+) -> None:
+    draws = [drawn(some, seed) for seed in range(24)]
+    candidates = rank(some, plans_of(some), draws, quantile, effort=effort_of(effort)).candidates
+    first = candidates[0]
+    assert all(first.draws >= other.draws > 0 for other in candidates), "the first has the most draws"
+    for other in candidates:
+        both = min(first.draws, other.draws)
+        a, b = (float(np.quantile(c.makespans_s[:both], quantile)) for c in (first, other))
+        assert a <= (1 + TIE) * b + 1e-9
+        shown = [float(np.quantile(c.makespans_s, quantile)) for c in (first, other)]
+        assert shown[0] <= (1 + TIE) * shown[1] + 1e-9, "and not by the figures that are shown"
+    assert [c.rank for c in candidates] == [1, 2, 3]
+
+
+@QUICK
+@given(problems(), st.integers(0, 1000))
+def test_every_figure_is_that_of_a_whole_simulation(some: Problem, effort: int) -> None:
+    draws = [drawn(some, seed) for seed in range(8)]
+    for candidate in rank(some, plans_of(some), draws, effort=effort_of(effort)).candidates:
+        simulated = [simulate_plan(some, candidate.plan, d).makespan_s for d in draws[: candidate.draws]]
+        assert list(candidate.makespans_s) == simulated
+        assert candidate.makespan_s.p50 == pytest.approx(float(np.quantile(simulated, 0.5)))
+
+
+def test_without_a_bound_on_the_effort_every_plan_gets_every_draw() -> None:
+    some = ensemble()
+    draws = [drawn(some, seed) for seed in range(9)]
+    assert {c.draws for c in rank(some, plans_of(some), draws).candidates} == {9}
+
+
+def test_a_plan_that_is_clearly_slower_gets_fewer_draws() -> None:
+    some = ensemble(llms=4, requests=40)
+    plans = plans_of(some)
+    found = race(some, plans, [drawn(some, seed) for seed in range(60)], 0.5, effort=effort_of(20_000))
+    counts = {plan.planner: len(m) for plan, m in zip(plans, found.makespans_s, strict=True)}
+    slow = max(range(len(plans)), key=lambda k: found.values()[k])
+    assert found.values()[slow] > 1.5 * min(found.values())
+    assert counts[plans[slow].planner] < max(counts.values())
+    assert found.simulated * len(some.table) <= 20_000
+
+
+def test_draws_that_hardly_differ_end_the_race() -> None:
+    some = ensemble()
+    same = drawn(some)
+    found = race(some, plans_of(some), [same] * 200, 0.5, effort=effort_of(15_000))
+    assert max(map(len, found.makespans_s)) < 200, f"the quantile is known to {PRECISE:.1%} at once"
+
+
+class Counted(list[IntArray]):
+    """Draws that count how often they were asked for."""
+
+    asked = 0
+
+    def __getitem__(self, number):  # type: ignore[no-untyped-def, override]
+        self.asked += 1
+        return super().__getitem__(number)
+
+    def __iter__(self) -> Iterator[IntArray]:
+        raise AssertionError("all draws at once")
+
+
+def test_draws_are_made_one_at_a_time_and_only_those_needed() -> None:
+    some = ensemble()
+    draws = Counted(drawn(some, seed) for seed in range(200))
+    candidates = rank(some, plans_of(some), draws, effort=effort_of(3000)).candidates
+    most = max(c.draws for c in candidates)
+    assert most < 200
+    assert draws.asked <= 3 * most + len(candidates) + 1
+
+
+def test_several_at_a_time_gives_the_same() -> None:
+    some = ensemble()
+    draws = [drawn(some, seed) for seed in range(10)]
+
+    def backwards(function, numbers):  # type: ignore[no-untyped-def]
+        numbers = list(numbers)
+        done = {k: function(k) for k in reversed(numbers)}
+        return [done[k] for k in numbers]
+
+    assert rank(some, plans_of(some), draws, run=backwards) == rank(some, plans_of(some), draws)
+
+
+def test_faster_draws_counts_the_pairs() -> None:
+    some = ensemble()
+    draws = [drawn(some, seed) for seed in range(10)]
+    best, *others = rank(some, plans_of(some), draws).candidates
+    for other in others:
+        won = sum(a < b for a, b in zip(best.makespans_s, other.makespans_s, strict=True))
+        assert faster_draws(best, other) == (won, 10)
+        assert f"faster in {faster_draws(other, best)[0]} of 10 draws" in other.explanation[0]
+        assert f"than {other.plan.planner} in {won} of 10" in " ".join(best.explanation)
+
+
+def test_words_compare_by_the_quantile_that_ranks() -> None:
+    """Two plans of which one is better at p50 and the other at p90."""
+    some = ensemble(llms=1)
+    plans = plans_of(some)[:2]
+    steady, risky = (
+        replace(candidate, rank=k, makespans_s=values)
+        for k, candidate, values in (
+            (1, rank(some, plans[:1], [drawn(some)]).candidates[0], (100.0,) * 10),
+            (2, rank(some, plans[1:], [drawn(some)]).candidates[0], (80.0,) * 8 + (200.0,) * 2),
+        )
+    )
+    risky = replace(risky, plan=replace(risky.plan, planner="risky"))
+    assert "(100 %) slower" in compare([steady, risky], 2, 0.9)[0]
+    assert "faster in 8 of 10 draws" in compare([steady, risky], 2, 0.9)[0]
+
+
+def test_plans_that_are_mostly_equal_are_not_called_slower() -> None:
+    some = ensemble(llms=1)
+    first = rank(some, plans_of(some)[:1], [drawn(some)]).candidates[0]
+    best = replace(first, makespans_s=(100.0,) * 10)
+    other = replace(
+        first, rank=2, plan=replace(first.plan, planner="other"), makespans_s=(100.0,) * 9 + (101.0,)
+    )
+    assert "As fast as other in 9 of 10 draws." in compare([best, other], 1)
+
+
+@given(st.lists(st.tuples(st.floats(1, 2), st.integers(0, 9)), min_size=1, max_size=8))
+def test_fewer_loads_win_only_within_a_tie(plans: list[tuple[float, int]]) -> None:
+    values, loads = [v for v, _ in plans], [n for _, n in plans]
+    first, *_ = ranking = order(values, loads)
+    assert sorted(ranking) == list(range(len(plans)))
+    assert values[first] <= (1 + TIE) * min(values)
+    tied = [k for k in range(len(plans)) if values[k] <= (1 + TIE) * min(values)]
+    assert loads[first] == min(loads[k] for k in tied)
