@@ -9,7 +9,7 @@ from pathlib import Path
 from samullm_tui.domain.errors import ApplicationError, Problem
 from samullm_tui.latency.roofline import Shape
 
-__all__ = ["read_shape", "shape_from_config"]
+__all__ = ["quantisation", "read_shape", "shape_from_config"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -27,6 +27,19 @@ UNGATED = ("gpt2", "gpt_neox", "gptj", "mpt", "opt", "falcon", "bloom", "phi", "
 
 def read_shape(folder: Path) -> Shape:
     """The shape of the checkpoint in `folder`. Raises ApplicationError."""
+    return shape_from_config(_config(folder), str(folder / "config.json"))
+
+
+def quantisation(folder: Path) -> tuple[str | None, int | None]:
+    """(method, bits per weight) as the checkpoint in `folder` says them, None where it does not. Raises ApplicationError."""
+    said = _config(folder).get("quantization_config")
+    if not isinstance(said, dict):
+        return None, None
+    method, bits = said.get("quant_method"), said.get("bits")
+    return (method if isinstance(method, str) else None), (bits if isinstance(bits, int) else None)
+
+
+def _config(folder: Path) -> dict[str, object]:
     file = folder / "config.json"
     right = "a checkpoint folder as Hugging Face's save_pretrained writes it"
     try:
@@ -37,7 +50,7 @@ def read_shape(folder: Path) -> Shape:
         raise ApplicationError(Problem(str(file), "", f"not JSON: {error}", right)) from None
     if not isinstance(config, dict):
         raise ApplicationError(Problem(str(file), "", "not a JSON object", right))
-    return shape_from_config(config, str(file))
+    return config
 
 
 def shape_from_config(config: Mapping[str, object], file: str) -> Shape:

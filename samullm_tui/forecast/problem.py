@@ -16,32 +16,22 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.forecast.checkpoint import read_shape
+from samullm_tui.forecast.engine_setup import does_not_fit, engine_config
 from samullm_tui.forecast.lengths import lengths_of
 from samullm_tui.forecast.profile_store import profile_for
 from samullm_tui.forecast.size import check_size
-from samullm_tui.latency.profile import Profile
-from samullm_tui.latency.roofline import (
-    Shape,
-    flops_per_token,
-    kv_blocks,
-    kv_bytes_per_token,
-    load_estimate_s,
-)
+from samullm_tui.latency.roofline import Shape, flops_per_token, load_estimate_s
 from samullm_tui.lengths.distribution import LengthDistribution
 from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
-from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.workload.application_file import draft_application
 from samullm_tui.workload.check import check_application
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
-GIB = 1024**3
 ENGINE = "vllm 0.32"
 """The engine whose schedule and defaults forecasts assume."""
-UTILIZATION = 0.92
-"""Share of a GPU's memory that vLLM takes when the application does not say (`gpu_memory_utilization`, 0.32)."""
 
 
 @dataclass(frozen=True)
@@ -176,13 +166,13 @@ def _serve(llm: LLM, shape: Shape, cluster: Cluster) -> _Served:
     profiles = [(tp, profile_for(llm, shape, cluster.gpu, tp)) for tp in _tensor_sizes(llm, shape, cluster)]
     models = []
     for tp, profile in profiles:
-        config = _config(llm, shape, profile, cluster, context) if profile else None
+        config = engine_config(llm, shape, profile, cluster, context) if profile else None
         if profile and config:
             load_s = profile.load_s
             load_s = load_estimate_s(shape, cluster.gpu, tp) if load_s is None else load_s
             models.append(ShapeModel(tp, profile.iteration, load_s, config))
     if not models:
-        raise errors.PlacementError(_does_not_fit(llm, shape, cluster, [tp for tp, _ in profiles], context))
+        raise errors.PlacementError(does_not_fit(llm, shape, cluster, [tp for tp, _ in profiles], context))
     fitting = {model.tp for model in models}
     guesses = [p.source for tp, p in profiles if p and p.estimate and tp in fitting]
     how = f"latency: {guesses[0]}" if guesses else ""
@@ -196,59 +186,3 @@ def _tensor_sizes(llm: LLM, shape: Shape, cluster: Cluster) -> list[int]:
     island = max(map(len, cluster.islands))
     sizes = [2**k for k in range(island.bit_length()) if shape.heads % 2**k == 0]
     return [tp for tp in sizes if not llm.tp or tp in llm.tp]
-
-
-def _config(llm: LLM, shape: Shape, profile: Profile, cluster: Cluster, context: int) -> EngineConfig | None:
-    """How vLLM would set the engine up. None when one request of `context` tokens does not fit in its KV cache."""
-    block_size = _whole(llm, "block_size") or profile.block_size
-    blocks = _whole(llm, "num_gpu_blocks_override") or _blocks(llm, shape, profile, cluster, block_size)
-    if (blocks - 1) * block_size < context:
-        return None
-    return EngineConfig(
-        max_num_seqs=_whole(llm, "max_num_seqs") or profile.max_num_seqs,
-        max_num_batched_tokens=_whole(llm, "max_num_batched_tokens") or profile.max_num_batched_tokens,
-        kv_blocks=blocks,
-        block_size=block_size,
-        max_model_len=context,
-    )
-
-
-def _blocks(llm: LLM, shape: Shape, profile: Profile, cluster: Cluster, block_size: int) -> int:
-    """KV blocks: the profile's, or computed where it has none or the application changes what they depend on."""
-    kv_bytes = _whole(llm, "kv_cache_memory_bytes")
-    if kv_bytes:
-        per_gpu = kv_bytes_per_token(shape) / min(profile.tp, shape.kv_heads)
-        return int(kv_bytes // (per_gpu * block_size))
-    utilization = llm.engine.get("gpu_memory_utilization")
-    if profile.kv_blocks and block_size == profile.block_size and utilization is None:
-        return profile.kv_blocks
-    return _computed_blocks(llm, shape, cluster, profile.tp, block_size)
-
-
-def _computed_blocks(llm: LLM, shape: Shape, cluster: Cluster, tp: int, block_size: int) -> int:
-    given = llm.engine.get("gpu_memory_utilization")
-    utilization = float(given) if isinstance(given, int | float) else UTILIZATION
-    return kv_blocks(shape, cluster.gpu, tp, block_size=block_size, utilization=utilization)
-
-
-def _does_not_fit(llm: LLM, shape: Shape, cluster: Cluster, sizes: list[int], context: int) -> errors.Problem:
-    place = f"LLM {llm.name}"
-    if not sizes:
-        island = max(map(len, cluster.islands))
-        asked = ", ".join(map(str, llm.tp)) or "1"
-        right = f"a power of two up to {island} that divides its {shape.heads} heads"
-        return errors.Problem("", place, f"no tp of {asked} is possible on {cluster.title}", right)
-    tp = max(sizes)
-    block_size = 16
-    lacking = -(-context // block_size) + 1 - _computed_blocks(llm, shape, cluster, tp, block_size)
-    block_bytes = kv_bytes_per_token(shape) / min(tp, shape.kv_heads) * block_size
-    gib = max(lacking * block_bytes / GIB, 0.1)
-    wrong = f"does not fit: at tp {tp} each {cluster.gpu.name} lacks {gib:.1f} GiB for weights and {context:,} tokens"
-    right = "a smaller context, more GPUs in an island, or GPUs with more memory"
-    return errors.Problem("", place, wrong, right)
-
-
-def _whole(llm: LLM, name: str) -> int | None:
-    """The engine argument, when the application gives it as a whole number from 1 up."""
-    value = llm.engine.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None

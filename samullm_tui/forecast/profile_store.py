@@ -26,6 +26,8 @@ from samullm_tui.domain.errors import ApplicationError, InputError, Problem, Pro
 from samullm_tui.engines.hub_cache import local_snapshot
 from samullm_tui.engines.installed import installed_vllm
 from samullm_tui.forecast.checkpoint import read_shape
+from samullm_tui.forecast.engine_setup import precision_for
+from samullm_tui.latency.memory import BF16
 from samullm_tui.latency.profile import Profile, decode_profile, default_limits, encode_profile
 from samullm_tui.latency.roofline import Shape
 from samullm_tui.locations import profiles_dir
@@ -101,10 +103,11 @@ def profile_for(llm: LLM, shape: Shape, gpu: GpuType, tp: int) -> Profile | None
     ours = [p for p in stored if (p.checkpoint, p.gpu, p.tp) == (llm.checkpoint, gpu.name, tp)]
     if ours:
         return _as_served(max(ours, key=_preference), llm, gpu)
-    known = profile_of(llm.checkpoint, gpu, tp)
+    precision = precision_for(llm)
+    known = profile_of(llm.checkpoint, gpu, tp) if precision == BF16 else None
     if known is not None:
         return known
-    estimate = estimated_profile(llm.checkpoint, shape, gpu, tp, own=_own(gpu))
+    estimate = estimated_profile(llm.checkpoint, shape, gpu, tp, precision=precision, own=_own(gpu))
     elsewhere = sorted({p.gpu for p in stored if p.gpu != gpu.name})
     if estimate is None or not elsewhere:
         return estimate

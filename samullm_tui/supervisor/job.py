@@ -12,8 +12,9 @@ from samullm_tui.domain.errors import PlanError, Problem
 from samullm_tui.domain.plan import Plan, Replica
 from samullm_tui.domain.request import IntArray
 from samullm_tui.engines.protocol import Engine, GenerateRequest
+from samullm_tui.forecast.engine_setup import precision_for
 from samullm_tui.forecast.problem import ForecastInputs, build_problem, read_workload, shape_of_llm
-from samullm_tui.latency.roofline import kv_bytes_per_token, weight_bytes
+from samullm_tui.latency.memory import kv_bytes_per_gpu_token, stored_weight_bytes
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.validity import valid
 from samullm_tui.supervisor.fleet import MakeEngine
@@ -138,12 +139,15 @@ def _footprints(
 ) -> Callable[[Replica], Footprint | None]:
     """What replicas take of their GPUs' memory, by the same shapes that planning used."""
     models = {model.name: model for model in inputs.problem.llms}
-    shapes = {name: shape_of_llm(workload.application.llm(name), spec.application) for name in models}
+    llms = {name: workload.application.llm(name) for name in models}
+    shapes = {name: shape_of_llm(llm, spec.application) for name, llm in llms.items()}
+    precisions = {name: precision_for(llm) for name, llm in llms.items()}
 
     def footprint(replica: Replica) -> Footprint | None:
         shape, config = shapes[replica.llm], models[replica.llm].shape(replica.tp).config
-        token_bytes = kv_bytes_per_token(shape) / min(replica.tp, shape.kv_heads)
+        precision = precisions[replica.llm]
+        token_bytes = kv_bytes_per_gpu_token(shape, replica.tp, precision)
         kv_bytes = int(config.kv_blocks * config.block_size * token_bytes)
-        return Footprint(int(weight_bytes(shape) / replica.tp), kv_bytes)
+        return Footprint(int(stored_weight_bytes(shape, precision) / replica.tp), kv_bytes)
 
     return footprint

@@ -119,9 +119,54 @@ def test_a_folder_with_a_configuration_is_planned_by_estimate(tmp_path: Path) ->
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"")
     got = inputs(tmp_path, "a100-80g:2", {"mine": f'checkpoint = "{folder}"'})
-    assert "roofline" in got.estimated["mine"]
+    assert "estimate" in got.estimated["mine"]
     assert "pooled" in got.estimated["mine"]
     assert got.context.tolist() == [2048]
+
+
+def test_quantised_weights_and_a_small_cache_take_less_memory(tmp_path: Path) -> None:
+    """Llama-2-70b has 128 GiB at 16 bit: two L40S of 48 GiB do not hold it, at 4 bit one does."""
+    plain = 'checkpoint = "meta-llama/Llama-2-70b-chat-hf"'
+    with pytest.raises(PlacementError, match="GiB"):
+        inputs(tmp_path, "l40s-48g:1", {"b": plain})
+    got = inputs(tmp_path, "l40s-48g:1", {"b": plain + '\nengine = { quantization = "awq" }'})
+    assert [shape.tp for shape in got.problem.llms[0].shapes] == [1]
+    assert "estimate" in got.estimated["b"]
+    vicuna = 'checkpoint = "lmsys/vicuna-13b-v1.5"'
+    small = vicuna + '\nengine = { kv_cache_dtype = "fp8", gpu_memory_utilization = 0.9 }'
+    blocks = [
+        inputs(tmp_path, "a100-80g:1", {"v": lines}).problem.llms[0].shapes[0].config.kv_blocks
+        for lines in (vicuna + "\nengine = { gpu_memory_utilization = 0.9 }", small)
+    ]
+    assert blocks[1] == pytest.approx(2 * blocks[0], rel=0.01)
+
+
+def test_an_unknown_quantisation_is_named(tmp_path: Path) -> None:
+    lines = 'checkpoint = "lmsys/vicuna-13b-v1.5"\nengine = { quantization = "tomorrow" }'
+    with pytest.raises(PlacementError, match="LLM v: quantization: the memory under 'tomorrow' is not known"):
+        inputs(tmp_path, "a100-80g:1", {"v": lines})
+
+
+def test_the_quantisation_of_a_checkpoint_folder_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 80,
+        "hidden_size": 8192,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "intermediate_size": 28672,
+        "vocab_size": 32000,
+        "max_position_embeddings": 4096,
+    }
+    file = folder / "config.json"
+    file.write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(PlacementError, match="GiB"):
+        inputs(tmp_path, "l40s-48g:1", {"mine": f'checkpoint = "{folder}"'})
+    file.write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    assert inputs(tmp_path, "l40s-48g:1", {"mine": f'checkpoint = "{folder}"'}).problem.llms[0].shapes
 
 
 def test_tiny_checkpoints_run_on_cpu_slots(tmp_path: Path) -> None:
