@@ -1,263 +1,263 @@
-"""A makespan that no plan can beat.
-
-Claim: for fixed output lengths, every plan of every planner takes at least `lower_bound(problem, output_tokens)`.
-
-Notation. A request has p prompt tokens (upstream outputs included) and o output tokens. A step of an engine of shape s
-(tp GPUs) with S sequences, T tokens and decode context C takes
-
-    t = ps·S + pt·T + pc·(prefill context) + dc·C + h(T),   h(T) = constant + Σ above_b·max(0, T − b) + pe·E(T),
-
-every coefficient ≥ 0, S ≤ max_num_seqs, S ≤ T ≤ max_num_batched_tokens, C ≤ K, the tokens that the KV cache holds.
-
-Work. (1) Each output token needs a step of its own in which its request has a slot: either the prefill of the p prompt
-tokens (first token), or a decode of one token at context ≥ x = p + j − 1 (token j + 1), or, after a preemption or a
-migration, a recomputation of p + j ≥ x + 1 tokens in one engine. The context of a prefill, its
-tokens times their mean context, is p·(p + 1)/2 in all, however it is cut into chunks. (2) For any a, b ≥ 0 with h(T) ≥ a + b·T on the whole
-range of T, and because 1 ≥ S / max_num_seqs and 1 ≥ C / K, a step takes at least
-
-    (ps + a'/max_num_seqs)·S + (pt + b)·T + (dc + a″/K)·C   with a' + a″ = a.
-
-This is linear, so it may be charged to the slots, tokens and contexts of the requests in it, one by one. (3) With
-κ = min(dc + a″/K, pt + b) a decode and a recomputation alike charge at least slot + token + κ·x for token j + 1, and
-the first charges slot + p·token + pc·p·(p + 1)/2. In GPU-seconds that is tp times as much, and at least the minimum over the shapes of the
-LLM, whichever shape computed it. (4) That minimum is a concave function of x, so its sum over the equally spaced x of
-one request is at least their number times the mean of its values at both ends. (5) Loads: an LLM with requests is
-started at least once: tp·load_s GPU-seconds, minimum over its shapes. Nothing in (1) to (5) shares GPU time with
-anything else, and N GPUs give N GPU-seconds a second, so
-
-    makespan ≥ (Σ work + Σ loads) / N.
-
-Critical path. A request starts no earlier than its LLM's fastest load and than the finish of its parents, and takes at
-least its prefill and o − 1 steps alone in an engine, each with h(1): t ≥ h(1) + ps + pt·p + pc·p·(p + 1)/2 and
-t ≥ h(1) + ps + pt + min(dc, pt)·x, minima over shapes, summed as in (4). The latest such finish is a bound.
-"""
+"""DOC"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 
-from samullm_tui.domain.request import IntArray, RequestTable
-from samullm_tui.latency.model import COEFFICIENTS, TOKEN_BREAKS
+from samullm_tui.domain.request import IntArray
+from samullm_tui.planner.bound_certain import FirstStage, first_stage, once_gpu_s, sole_source
+from samullm_tui.planner.bound_charges import LONGEST, alone, charges, longest_step_s, mixed_work, totals
+from samullm_tui.planner.bound_path import finishes, longest_paths, paths
+from samullm_tui.planner.bound_sharing import MOST_LLMS, least_gpus
+from samullm_tui.planner.bound_tokens import computed_tokens, upstream_tokens
+from samullm_tui.planner.shapes import sizes_of
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 
-__all__ = ["lower_bound"]
+__all__ = ["lower_bound", "upstream_tokens"]
 
 Floats = npt.NDArray[np.float64]
 ROUNDING = 1e-9
 """Share by which the bound is lowered, so that sums in another order cannot fall below it."""
+PRECISION = 1e-4
+"""Relative width at which the search for the smallest possible makespan stops, at its lower end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """Least seconds that a slot, a token and a token of context cost, however the engine batches.
+class Demand:
+    """What one LLM needs of the cluster.
 
-    `prefill_context_s` is per token and token of mean context, of prompts only.
+    tp, load_s   of each shape
+    work_gpu_s   least work when all of it is done in that shape, on any number of engines
+    once_gpu_s   the same on a single engine that is started once
+    mixed_gpu_s  least work when each token is computed in the shape that is best for it
     """
 
-    slot_s: float
-    token_s: float
-    context_s: float
-    prefill_context_s: float
+    tp: tuple[int, ...]
+    load_s: tuple[float, ...]
+    work_gpu_s: tuple[float, ...]
+    once_gpu_s: tuple[float, ...]
+    mixed_gpu_s: float
+
+    def area(self, makespan_s: float, over_s: float, discount_s: float) -> float:
+        """Least GPU-seconds of work and loads before `makespan_s`, each load `discount_s` shorter; inf: impossible.
+
+        An engine computes from the end of its load, and up to `over_s` longer than the makespan.
+        """
+        least, loads, rate = np.inf, [], np.inf
+        for tp, load_s, work, once in zip(
+            self.tp, self.load_s, self.work_gpu_s, self.once_gpu_s, strict=True
+        ):
+            each_s = makespan_s + over_s - load_s
+            if each_s <= 0:
+                continue
+            start = tp * max(load_s - discount_s, 0.0)
+            more = work + max(2, ceil(work / (tp * each_s) - ROUNDING)) * start
+            least = min(least, more, once + start if once <= tp * each_s * (1 + ROUNDING) else np.inf)
+            loads.append(start)
+            rate = min(rate, start / (tp * each_s))
+        if len(loads) > 1:
+            mixed_loads = max(sum(sorted(loads)[:2]), rate * self.mixed_gpu_s)
+            least = min(least, self.mixed_gpu_s + mixed_loads)
+        return least
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """What all requests of an LLM need at least: slots, tokens, decode context."""
+class Needs:
+    """What all LLMs need: everything that bounds a makespan, whatever the plan.
 
-    slots: float
-    tokens: float
-    context: float
+    alone_s [n, shapes], best_s [n], load_s [LLMs, shapes], switch_s [LLMs]   see `bound_path.finishes`
+    work_gpu_s  [n] the least work of each request
+    over_s      no step is longer; early_s what a stage's end may save on a path; 0 when there is one stage
+    """
+
+    alone_s: Floats
+    best_s: Floats
+    load_s: Floats
+    switch_s: Floats
+    work_gpu_s: Floats
+    demands: dict[int, Demand]
+    over_s: float
+    early_s: float
+
+    @property
+    def lost_s(self) -> float:
+        """GPU-seconds of each GPU that may count twice because loads are shorter than steps."""
+        least_load_s = min(min(demand.load_s) for demand in self.demands.values())
+        return (len(self.demands) + 1) * max(0.0, self.over_s - least_load_s)
 
 
 def lower_bound(problem: Problem, output_tokens: IntArray) -> float:
     """Seconds. See the module's text for the proof."""
-    table = problem.table
-    if len(table) == 0:
+    if len(problem.table) == 0:
         return 0.0
-    prompts, outputs = _computed(problem, output_tokens)
-    gpu_s = 0.0
-    starts_s, takes_s = np.zeros(len(table)), np.zeros(len(table))
-    for index, llm in enumerate(problem.llms):
-        mine = np.flatnonzero(table.llm == index)
-        if len(mine):
-            p, o = prompts[mine].astype(np.float64), outputs[mine].astype(np.float64)
-            gpu_s += _work(llm, p, o) + min(shape.tp * shape.load_s for shape in llm.shapes)
-            starts_s[mine] = min(shape.load_s for shape in llm.shapes)
-            takes_s[mine] = _alone(llm, p, o)
-    return (1 - ROUNDING) * max(gpu_s / problem.gpus, _critical_path(table, starts_s, takes_s))
+    needs = _needs(problem, output_tokens)
+    least_s = _smallest(problem, needs, float(_path(problem, needs).max()) - needs.early_s)
+    source = sole_source(problem.table)
+    if source >= 0 and needs.lost_s == 0 and needs.early_s == 0:
+        least_s = max(least_s, _after_source(problem, output_tokens, needs, source, least_s))
+    return (1 - ROUNDING) * least_s
 
 
-def upstream_tokens(table: RequestTable, output_tokens: IntArray) -> IntArray:
-    """[n] tokens that the outputs of fed parents add to each request's prompt."""
-    added = np.zeros(len(table), dtype=np.int64)
-    children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
-    np.add.at(added, children, output_tokens[table.parents] * table.fed)
-    return added
-
-
-def _computed(problem: Problem, output_tokens: IntArray) -> tuple[IntArray, IntArray]:
-    """[n] prompt tokens and output tokens that engines really compute.
-
-    An engine stops at max_model_len and refuses what has no room there or in its KV cache. Requests whose output
-    depends on the shape that serves them, and all that take it, count as if they were free: output 0.
-    """
-    table = problem.table
-    outputs = output_tokens.copy()
-    while True:
-        prompts = table.prompt_tokens + upstream_tokens(table, outputs)
-        least, most = _served_outputs(problem, prompts, output_tokens)
-        if np.array_equal(least, outputs):
+def _after_source(
+    problem: Problem, output_tokens: IntArray, needs: Needs, source: int, least_s: float
+) -> float:
+    """The bound when one LLM must finish before any stage can end: the least over its sizes; at least `least_s`."""
+    best = np.inf
+    for size in reversed(sizes_of(problem.llms[source], problem)):
+        demand = needs.demands[source]
+        shape = demand.tp.index(size.tp)
+        hurried_s = demand.load_s[shape] + demand.work_gpu_s[shape] / size.gpus
+        if hurried_s >= best:
+            continue
+        stage = first_stage(problem, output_tokens, source, size)
+        if stage is not None:
+            best = min(best, _with_first_stage(problem, needs, source, stage, least_s))
+        if best <= least_s:
             break
-        outputs = least
-    free = least != most
+    return float(best) if best < np.inf else least_s
+
+
+def _with_first_stage(
+    problem: Problem, needs: Needs, source: int, stage: FirstStage, least_s: float
+) -> float:
+    """As `_smallest`, for plans whose first stage has the source in one certain size."""
+    table, others = problem.table, [d for llm, d in needs.demands.items() if llm != source]
+    finish_s = _path(problem, needs, stage.finish_s)
+    load_s, tp = min(min(d.load_s) for d in others), min(min(d.tp) for d in others)
+    ready_s = np.zeros(len(table))
     children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
-    while not free[children[free[table.parents]]].all():
-        free[children[free[table.parents]]] = True
-    return prompts, np.where(free, 0, outputs)
+    np.maximum.at(ready_s, children, finish_s[table.parents])
+    mine = np.flatnonzero(table.llm != source)
+    order = mine[np.argsort(-ready_s[mine], kind="stable")]
+    later_gpu_s = np.cumsum(needs.work_gpu_s[order])
+    beside = (problem.gpus - stage.gpus) // tp * tp
+    room = sum(len(island) // tp * tp for island in problem.islands)
+    from_s, all_from_s = np.maximum(ready_s[order], load_s), stage.end_s + load_s
+    ends_s = (later_gpu_s + beside * from_s + (room - beside) * all_from_s) / room
+    if beside > 0:
+        alone_s = from_s + later_gpu_s / beside
+        ends_s = np.where(alone_s <= all_from_s, alone_s, ends_s)
+    least_s = max(least_s, float(finish_s.max()), float(ends_s.max()) - needs.over_s)
+
+    def fits(makespan_s: float) -> bool:
+        cheapest = max(needs.over_s, load_s)
+        for discount_s in {needs.over_s, cheapest}:
+            area = sum(d.area(makespan_s, needs.over_s, discount_s) for d in others)
+            held = stage.gpus * stage.end_s + (problem.gpus - stage.gpus) * discount_s
+            if discount_s <= makespan_s and area + held > problem.gpus * makespan_s:
+                return False
+        return True
+
+    return _first_that(fits, least_s)
 
 
-def _served_outputs(problem: Problem, prompts: IntArray, outputs: IntArray) -> tuple[IntArray, IntArray]:
-    """[n] output tokens in the shape that gives least, and in the one that gives most."""
-    least, most = np.zeros_like(outputs), np.zeros_like(outputs)
-    for index, llm in enumerate(problem.llms):
-        mine = np.flatnonzero(problem.table.llm == index)
-        if len(mine):
-            served = [_served(shape, prompts[mine], outputs[mine]) for shape in llm.shapes]
-            least[mine], most[mine] = np.min(served, axis=0), np.max(served, axis=0)
-    return least, most
+def _path(problem: Problem, needs: Needs, known_s: Floats | None = None) -> Floats:
+    return finishes(problem.table, needs.alone_s, needs.best_s, needs.load_s, needs.switch_s, known_s)
 
 
-def _served(shape: ShapeModel, prompts: IntArray, outputs: IntArray) -> IntArray:
-    """[k] output tokens of requests in one shape; 0 where it refuses them."""
-    ends = np.minimum(prompts + outputs, shape.config.max_model_len)
-    room = shape.config.usable_blocks * shape.config.block_size + 1
-    refused = (prompts >= ends) | (ends > room)
-    return np.where(refused, 0, ends - prompts)
+def _needs(problem: Problem, output_tokens: IntArray) -> Needs:
+    table = problem.table
+    prompts, outputs = computed_tokens(problem, output_tokens)
+    width, longest = paths(table), longest_paths(table, outputs)
+    used = np.flatnonzero(width).tolist()
+    most = max(len(llm.shapes) for llm in problem.llms)
+    alone_s, best_s, work_gpu_s = np.full((len(table), most), np.inf), *np.zeros((2, len(table)))
+    load_s, switch_s = np.full((len(problem.llms), most), np.inf), np.zeros(len(problem.llms))
+    demands: dict[int, Demand] = {}
+    over_s = early_s = 0.0
+    for llm in used:
+        mine = np.flatnonzero(table.llm == llm)
+        shapes = _placeable(problem, problem.llms[llm])
+        loads = [shape.load_s for shape in shapes]
+        seqs = int(width[llm])
+        step_s = max(longest_step_s(shape, seqs) for shape in shapes) if len(used) > 1 else 0.0
+        over_s, early_s = max(over_s, step_s), max(early_s, step_s - min(loads))
+        load_s[llm, : len(shapes)], switch_s[llm] = loads, max(0.0, min(loads) - step_s)
+        alone_s[mine, : len(shapes)], best_s[mine] = alone(shapes, prompts[mine], outputs[mine])
+        served = mine[outputs[mine] > 0]
+        demand, work_gpu_s[served] = _demand(
+            shapes, seqs, int(longest[llm]), prompts[served], outputs[served]
+        )
+        once = once_gpu_s(
+            problem, output_tokens, llm, shapes, (demand.work_gpu_s, prompts[mine], outputs[mine])
+        )
+        demands[llm] = replace(demand, once_gpu_s=once)
+    early_s *= len(used) - 1
+    return Needs(alone_s, best_s, load_s, switch_s, work_gpu_s, demands, over_s, early_s)
 
 
-def _work(llm: LLMModel, prompts: Floats, outputs: Floats) -> float:
-    """Least GPU-seconds of all requests of `llm`."""
-    served = outputs > 0
-    p, o = prompts[served], outputs[served]
-    decodes, prefill = o - 1, p * (p + 1) / 2
-    totals = Totals(
-        float(o.sum()), float((p + decodes).sum()), float((decodes * (p + (decodes - 1) / 2)).sum())
-    )
-    charges = [(shape.tp, _dearest(shape, totals)) for shape in llm.shapes]
-    first = np.min(
-        [tp * (c.slot_s + c.token_s * p + c.prefill_context_s * prefill) for tp, c in charges], axis=0
-    )
-    ends = [
-        np.min([tp * (c.slot_s + c.token_s + c.context_s * x) for tp, c in charges], axis=0)
-        for x in (p, p + np.maximum(decodes - 1, 0))
-    ]
-    return float((first + decodes * (ends[0] + ends[1]) / 2).sum())
+def _placeable(problem: Problem, llm: LLMModel) -> tuple[ShapeModel, ...]:
+    sizes = {size.tp for size in sizes_of(llm, problem)}
+    return tuple(shape for shape in llm.shapes if shape.tp in sizes) or llm.shapes
 
 
-def _alone(llm: LLMModel, prompts: Floats, outputs: Floats) -> Floats:
-    """[n] least seconds of each request, alone in an engine; 0 for one that no engine serves."""
-    terms = [_terms(shape) for shape in llm.shapes]
-    decodes = np.maximum(outputs - 1, 0)
-    prefill = prompts * (prompts + 1) / 2
-    first = np.min([t.step_s + t.token_s * prompts + t.prefill_context_s * prefill for t in terms], axis=0)
-    ends = [
-        np.min([t.step_s + t.token_s + min(t.context_s, t.token_s) * x for t in terms], axis=0)
-        for x in (prompts, prompts + np.maximum(decodes - 1, 0))
-    ]
-    alone: Floats = np.where(outputs > 0, first + decodes * (ends[0] + ends[1]) / 2, 0.0)
-    return alone
+def _demand(
+    shapes: tuple[ShapeModel, ...], width: int, longest: int, prompts: IntArray, outputs: IntArray
+) -> tuple[Demand, Floats]:
+    """The demand of an LLM, and [k] the least work of each of its requests."""
+    tps, loads = tuple(shape.tp for shape in shapes), tuple(shape.load_s for shape in shapes)
+    if len(prompts) == 0:
+        none = (0.0,) * len(shapes)
+        return Demand(tps, loads, none, none, 0.0), np.zeros(0)
+    valid = [charges(shape, width, int(prompts.min())) for shape in shapes]
+    costs = [v @ totals(s, prompts, outputs, longest) for s, v in zip(shapes, valid, strict=True)]
+    works = tuple(tp * float(cost.max()) for tp, cost in zip(tps, costs, strict=True))
+    mixed: list[tuple[float, Floats]] = []
+    for on_path in (False, True):
+        fitting = [np.where((v[:, LONGEST] > 0) == on_path, c, -1.0) for v, c in zip(valid, costs, strict=True)]
+        chosen = np.array([v[int(cost.argmax())] for v, cost in zip(valid, fitting, strict=True)])
+        each, path = mixed_work(np.array(tps), chosen, prompts, outputs)
+        mixed.append((float(each.sum()) + path * longest, each))
+    best = max(mixed, key=lambda one: one[0])
+    return Demand(tps, loads, works, works, min(best[0], *works)), mixed[0][1]
 
 
-def _critical_path(table: RequestTable, starts_s: Floats, takes_s: Floats) -> float:
-    """The latest finish when every request starts at once after its parents. One pass for each level."""
-    children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
-    starts = starts_s.copy()
-    while True:
-        finish = starts + takes_s
-        later = starts_s.copy()
-        np.maximum.at(later, children, finish[table.parents])
-        if np.array_equal(later, starts):
-            return float(finish.max())
-        starts = later
+def _smallest(problem: Problem, needs: Needs, least_s: float) -> float:
+    """The smallest makespan from `least_s` on in which all areas fit (to PRECISION, at the lower end)."""
+    demands = list(needs.demands.values())
+    groups = []
+    for tp in sorted({min(d.tp) for d in demands}):
+        room = sum(len(island) // tp * tp for island in problem.islands)
+        groups.append((room, [d for d in demands if min(d.tp) >= tp]))
 
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """Of one shape: a step of one sequence without its tokens, and what a token and its context add."""
-
-    step_s: float
-    token_s: float
-    context_s: float
-    prefill_context_s: float
-
-
-def _terms(shape: ShapeModel) -> _Terms:
-    c = dict(zip(COEFFICIENTS, shape.latency.coefficients, strict=True))
-    one_token_s = float(_rest(shape)[0])
-    step_s = c["per_sequence_s"] + one_token_s
-    return _Terms(step_s, c["per_token_s"], c["per_decode_context_s"], c["per_prefill_context_s"])
-
-
-@lru_cache(maxsize=256)
-def _rest(shape: ShapeModel) -> Floats:
-    """h(T) for T = 1 … max_num_batched_tokens."""
-    c = dict(zip(COEFFICIENTS, shape.latency.coefficients, strict=True))
-    tokens = np.arange(1, shape.config.max_num_batched_tokens + 1, dtype=np.float64)
-    rest = np.full(len(tokens), c["constant_s"])
-    for start in TOKEN_BREAKS:
-        rest += c[f"per_token_above_{start}_s"] * np.maximum(tokens - start, 0)
-    experts = shape.latency.experts
-    if experts:
-        untouched = (1 - shape.latency.experts_per_token / experts) ** tokens
-        rest += c["per_distinct_expert_s"] * experts * (1 - untouched)
-    return rest
-
-
-@lru_cache(maxsize=256)
-def _tangents(shape: ShapeModel) -> tuple[tuple[float, float], ...]:
-    """Pairs (a, b) with a, b ≥ 0 and h(T) ≥ a + b·T for every possible T."""
-    rest = _rest(shape)
-    tokens = np.arange(1, len(rest) + 1, dtype=np.float64)
-    steepest = float((rest / tokens).min())
-    above = [
-        value for name, value in zip(COEFFICIENTS, shape.latency.coefficients, strict=True) if "above" in name
-    ]
-    slopes = {
-        0.0,
-        steepest,
-        *(min(float(b), steepest) for b in np.cumsum(above)),
-        *np.linspace(0, steepest, 9),
-    }
-    pairs = ((float((rest - b * tokens).min()), float(b)) for b in sorted(slopes))
-    return tuple((max(a, 0.0) if b == steepest else a, b) for a, b in pairs if a >= 0 or b == steepest)
-
-
-def _dearest(shape: ShapeModel, totals: Totals) -> Charge:
-    """The charge, among the valid ones of this shape, under which the totals cost most."""
-
-    def cost(charge: Charge) -> float:
-        return (
-            charge.slot_s * totals.slots + charge.token_s * totals.tokens + charge.context_s * totals.context
+    def fits(makespan_s: float) -> bool:
+        return all(_fit(room, some, needs, makespan_s) for room, some in groups) and (
+            needs.lost_s > 0 or len(demands) > MOST_LLMS or _share(problem, demands, makespan_s, needs.over_s)
         )
 
-    return max(_charges(shape), key=cost)
+    return _first_that(fits, least_s)
 
 
-@lru_cache(maxsize=256)
-def _charges(shape: ShapeModel) -> tuple[Charge, ...]:
-    terms = _terms(shape)
-    per_sequence_s = shape.latency.coefficients[COEFFICIENTS.index("per_sequence_s")]
-    config = shape.config
-    kv_tokens = max(1, (config.kv_blocks - 1) * config.block_size)
-    charges = []
-    for a, b in _tangents(shape):
-        token_s = terms.token_s + b
-        for on_slots, on_context in ((a, 0.0), (a / 2, a / 2), (0.0, a)):
-            context_s = min(terms.context_s + on_context / kv_tokens, token_s)
-            slot_s = per_sequence_s + on_slots / config.max_num_seqs
-            charges.append(Charge(slot_s, token_s, context_s, terms.prefill_context_s))
-    return tuple(charges)
+def _first_that(fits: Callable[[float], bool], least_s: float) -> float:
+    """The first makespan from `least_s` on that fits (to PRECISION, at the lower end)."""
+    if fits(least_s):
+        return least_s
+    low = high = max(least_s, 1e-9)
+    while not fits(high):
+        low, high = high, 2 * high
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return low
+
+
+def _fit(room: int, demands: list[Demand], needs: Needs, makespan_s: float) -> bool:
+    cheapest = max(needs.over_s, min(min(d.load_s) for d in demands))
+    for discount_s in {needs.over_s, cheapest}:
+        area = sum(d.area(makespan_s, needs.over_s, discount_s) for d in demands)
+        needed = area + room * (discount_s - needs.lost_s)
+        if discount_s <= makespan_s and needed > room * makespan_s:
+            return False
+    return True
+
+
+def _share(problem: Problem, demands: list[Demand], makespan_s: float, over_s: float) -> bool:
+    ordered = sorted(demands, key=lambda d: min(d.load_s))
+    load_s = np.array([min(d.load_s) for d in ordered])
+    area = np.array([[d.area(makespan_s, over_s, discount) for d in ordered] for discount in load_s])
+    return least_gpus(area, load_s, over_s, makespan_s) <= problem.gpus
