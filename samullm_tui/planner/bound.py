@@ -98,7 +98,7 @@ def lower_bound(problem: Problem, output_tokens: IntArray) -> float:
     needs = _needs(problem, output_tokens)
     least_s = _smallest(problem, needs, float(_path(problem, needs).max()) - needs.early_s)
     source = sole_source(problem.table)
-    if source >= 0 and needs.lost_s == 0 and needs.early_s == 0:
+    if source >= 0 and needs.lost_s == 0:
         least_s = max(least_s, _after_source(problem, output_tokens, needs, source, least_s))
     return (1 - ROUNDING) * least_s
 
@@ -142,7 +142,7 @@ def _with_first_stage(
     if beside > 0:
         alone_s = from_s + later_gpu_s / beside
         ends_s = np.where(alone_s <= all_from_s, alone_s, ends_s)
-    least_s = max(least_s, float(finish_s.max()), float(ends_s.max()) - needs.over_s)
+    least_s = max(least_s, float(finish_s.max()) - needs.early_s, float(ends_s.max()) - needs.early_s - needs.over_s)
 
     def fits(makespan_s: float) -> bool:
         cheapest = max(needs.over_s, load_s)
@@ -176,9 +176,9 @@ def _needs(problem: Problem, output_tokens: IntArray) -> Needs:
         loads = [shape.load_s for shape in shapes]
         seqs = int(width[llm])
         step_s = max(longest_step_s(shape, seqs) for shape in shapes) if len(used) > 1 else 0.0
-        over_s, early_s = max(over_s, step_s), max(early_s, step_s - min(loads))
-        load_s[llm, : len(shapes)], switch_s[llm] = loads, max(0.0, min(loads) - step_s)
-        alone_s[mine, : len(shapes)], best_s[mine] = alone(shapes, prompts[mine], outputs[mine])
+        load_s[llm, : len(shapes)], switch_s[llm] = loads, min(loads)
+        alone_s[mine, : len(shapes)], best_s[mine], cut_s = alone(shapes, prompts[mine], outputs[mine])
+        over_s, early_s = max(over_s, step_s), max(early_s, cut_s)
         served = mine[outputs[mine] > 0]
         demand, work_gpu_s[served] = _demand(
             shapes, seqs, int(longest[llm]), prompts[served], outputs[served]

@@ -88,28 +88,29 @@ def mixed_work(
     return first + decodes * (ends[0] + ends[1]) / 2, float(prices[:, LONGEST].min())
 
 
-def alone(shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray) -> tuple[Floats, Floats]:
-    """([k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step).
+def alone(shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray) -> tuple[Floats, Floats, float]:
+    """[k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step.
 
-    0 for a request without output: no engine serves it.
+    0 for a request without output: no engine serves it. The last value is the longest part of these that is one step.
     """
     p, decodes = prompts.astype(np.float64), np.maximum(outputs - 1, 0).astype(np.float64)
     first, low, high = [], [], []
     for shape in shapes:
         c = _coefficients(shape)
-        step_s = c["per_sequence_s"] + float(_rest(shape, 1)[1])
-        prefill = step_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
+        least_s = c["per_sequence_s"] + float(_rest(shape, 1)[1])
+        prefill = least_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
         prefill += c["per_prefill_context_s"] * p * (p + 1) / 2
         for price, start in zip(_above(shape), TOKEN_BREAKS, strict=True):
             prefill += price * np.maximum(p - start, 0)
         per_context = min(c["per_decode_context_s"], c["per_token_s"])
         first.append(prefill)
-        low.append(step_s + c["per_token_s"] + per_context * p)
+        low.append(least_s + c["per_token_s"] + per_context * p)
         high.append(low[-1] + per_context * np.maximum(decodes - 1, 0))
     served = outputs > 0
     each = np.array([f + decodes * (a + b) / 2 for f, a, b in zip(first, low, high, strict=True)])
     best = np.min(first, axis=0) + decodes * (np.min(low, axis=0) + np.min(high, axis=0)) / 2
-    return np.where(served[:, None], each.T, 0.0), np.where(served, best, 0.0)
+    step_s = float((np.maximum(first, high) * served).max(initial=0.0))
+    return np.where(served[:, None], each.T, 0.0), np.where(served, best, 0.0), step_s
 
 
 @lru_cache(maxsize=512)
