@@ -1,263 +1,132 @@
-"""DOC"""
+"""A makespan that no plan can beat.
+
+Claim: for fixed output lengths every valid plan (`planner.validity`) takes at least `lower_bound(problem, output_tokens)`
+in the simulator: whatever runs when, on which GPUs, kept, stopped, moved or loaded again.
+
+Notation. A request has p prompt tokens (upstream outputs included) and o output tokens. A step of an engine of shape s
+(tp GPUs) with S sequences, T tokens of which D are decodes, and decode context C takes at least
+
+    ps·S + pt·T + pc·(prefill context) + dc·C + h(T),   h(T) = constant + Σ above_b·max(0, T − b) + pe·E(T),
+
+all coefficients ≥ 0. S ≤ max_num_seqs, T ≤ B = max_num_batched_tokens, and the sequences of a step hold H ≤ K tokens'
+places in the KV cache, whole blocks. M is the makespan, N the GPUs. "LLM" means one with requests; there are L of them.
+
+**Stages.** An LLM has one tp in a stage. A stage that takes place ends with at least one LLM finished, so at most L − 1
+end before M. A step cut by a stage's end is finished: it may overlap what starts then. Two consequences. (a) Along a
+path of requests each end saves at most one step as it is counted here: together `early_s`. (b) No step is longer than
+`over_s` (every count at its limit), and no more than that counts twice on a GPU at one end.
+
+**Work** (`bound_charges`). Each output token needs a step in which its request has a slot: the end of the prefill of its
+prompt; a decode at context ≥ x = p + j − 1 (token j + 1); or, after a preemption or a move, the end of a recomputation
+of p + j ≥ x + 1 tokens in one engine. The prefill context of a prompt is p·(p + 1)/2 however it is cut. The constants of
+a step are charged to what is in it, in one of these ways, each of them valid:
+- h(T) ≥ a + b·T for all T ≤ B; or, prompts apart, h(T) ≥ a + b·D + Σ_b above_b·(max(0, T − b) − max(0, D − b)) for all
+  D ≤ max_num_seqs. The last sum is at least the prompt tokens of the step times above_b·max(0, 1 − b/T). A prompt is cut
+  only where the budget is used up, T = B; its last piece c has T ≥ c; so a prompt of p tokens is charged at least
+  above_b·(1 − b/B)·max(0, p − b) in all. (A recomputation must not cost less than the decode that it stands for: b is at
+  most the shortest prompt times (pt − dc).)
+- a is shared by the slots (1 ≥ S / the most that can run at a time: max_num_seqs, or the number of paths that cover the
+  LLM's requests), or by the places held (1 ≥ H/K), or it is counted once for each step of the longest path of requests
+  of the LLM that wait for each other, no two of whose tokens share a step.
+With κ = min(dc, pt) a decode and a recomputation alike charge at least slot + token + κ·x + places held at x + 1. All of
+this is linear in what the requests need. `work_gpu_s` is tp times the dearest such charge of one shape. For an LLM
+computed in several shapes each token is charged the least over the shapes, a concave function of x, whose mean over
+equally spaced x is at least that of its values at both ends: `mixed_gpu_s`.
+
+**Starts** (`Demand.area`). An engine computes for at most M + over_s − load_s, so an LLM with work W in one shape is
+started at least ⌈W / (tp·(M + over_s − load_s))⌉ times; in several shapes at least once in two of them, and its loads are
+at least W times the least load_s / (M + over_s − load_s). An LLM that takes nothing from others and is started once runs
+from its load to its end on one engine, all its requests ready: its steps are those of the simulator, waste and all
+(`once_gpu_s`). So the area of an LLM, its work and loads in GPU-seconds, is known for each M, and falls with M.
+
+**Area** (`fit`). A GPU's time is not shared except by (b), and only where a start follows another on that GPU: such a
+start costs its load less over_s, the first on each GPU all of it. A GPU without a start idles for M. Hence for every λ from
+over_s to the shortest load, if λ ≤ M,
+
+    N·M ≥ Σ area with every load λ shorter + N·λ.
+
+Where loads are shorter than over_s, M is taken `lost_s` longer: per GPU over_s less the shortest load for each stage.
+The same holds for the LLMs of at least some tp and the GPUs on which groups of that tp can run at a time.
+
+**Sharing** (`bound_sharing`). Join an LLM and a GPU where one is started on the other. A connected group of k LLMs and g
+GPUs has at least k + g − 1 such pairs, each with a load. So g·M ≥ Σ area with loads λ shorter + λ·(k + g − 1) −
+over_s·(k − 1), λ the group's shortest load, and the groups' GPUs are N at most: the best way to form groups is found by
+trying all.
+
+**Critical path** (`bound_path`). A request starts no earlier than its parents finish, and takes at least its prefill
+(⌈p/B⌉ steps) and o − 1 steps alone in an engine. Follow, from a request back, its latest parent of the same LLM: either
+this whole path is computed in one shape, after that shape's load; or the LLM changed shape on the way, and between two
+stages with different tp all its engines are loaded anew: the best shape for every step, and one more load. The least of
+these is a bound, up to `early_s`. LLMs of which no two fit on the GPUs together are never in one stage: what each takes by
+itself adds up (`_one_after_another`).
+
+**A sole source** (`bound_source`). If one LLM takes nothing from others and each of its requests leads to requests of
+every other LLM, then no other LLM finishes before it, the first stage that takes place has it, and no stage ends before it
+has finished. So it runs from time 0 in one (tp, dp), and the simulator says when each of its requests finishes. For each
+of its sizes the rest is bounded as above, with these finishes known, with its GPUs held until its end, and with what
+cannot begin before a time t: the others have the GPUs beside it from max(t, load) on, and its own GPUs from its end and
+one load on. The least over its sizes is a bound.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import ceil
-
 import numpy as np
-import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.bound_certain import FirstStage, first_stage, once_gpu_s, sole_source
-from samullm_tui.planner.bound_charges import LONGEST, alone, charges, longest_step_s, mixed_work, totals
-from samullm_tui.planner.bound_path import finishes, longest_paths, paths
-from samullm_tui.planner.bound_sharing import MOST_LLMS, least_gpus
-from samullm_tui.planner.bound_tokens import computed_tokens, upstream_tokens
-from samullm_tui.planner.shapes import sizes_of
-from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
+from samullm_tui.planner.bound_area import first_that, fit, share
+from samullm_tui.planner.bound_needs import Needs, needs_of
+from samullm_tui.planner.bound_path import own_paths
+from samullm_tui.planner.bound_source import after_source
+from samullm_tui.planner.bound_tokens import upstream_tokens
+from samullm_tui.planner.shapes import pack, smallest
+from samullm_tui.simulate.application import Problem
 
 __all__ = ["lower_bound", "upstream_tokens"]
 
-Floats = npt.NDArray[np.float64]
 ROUNDING = 1e-9
 """Share by which the bound is lowered, so that sums in another order cannot fall below it."""
-PRECISION = 1e-4
-"""Relative width at which the search for the smallest possible makespan stops, at its lower end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one LLM needs of the cluster.
-
-    tp, load_s   of each shape
-    work_gpu_s   least work when all of it is done in that shape, on any number of engines
-    once_gpu_s   the same on a single engine that is started once
-    mixed_gpu_s  least work when each token is computed in the shape that is best for it
-    """
-
-    tp: tuple[int, ...]
-    load_s: tuple[float, ...]
-    work_gpu_s: tuple[float, ...]
-    once_gpu_s: tuple[float, ...]
-    mixed_gpu_s: float
-
-    def area(self, makespan_s: float, over_s: float, discount_s: float) -> float:
-        """Least GPU-seconds of work and loads before `makespan_s`, each load `discount_s` shorter; inf: impossible.
-
-        An engine computes from the end of its load, and up to `over_s` longer than the makespan.
-        """
-        least, loads, rate = np.inf, [], np.inf
-        for tp, load_s, work, once in zip(
-            self.tp, self.load_s, self.work_gpu_s, self.once_gpu_s, strict=True
-        ):
-            each_s = makespan_s + over_s - load_s
-            if each_s <= 0:
-                continue
-            start = tp * max(load_s - discount_s, 0.0)
-            more = work + max(2, ceil(work / (tp * each_s) - ROUNDING)) * start
-            least = min(least, more, once + start if once <= tp * each_s * (1 + ROUNDING) else np.inf)
-            loads.append(start)
-            rate = min(rate, start / (tp * each_s))
-        if len(loads) > 1:
-            mixed_loads = max(sum(sorted(loads)[:2]), rate * self.mixed_gpu_s)
-            least = min(least, self.mixed_gpu_s + mixed_loads)
-        return least
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What all LLMs need: everything that bounds a makespan, whatever the plan.
-
-    alone_s [n, shapes], best_s [n], load_s [LLMs, shapes], switch_s [LLMs]   see `bound_path.finishes`
-    work_gpu_s  [n] the least work of each request
-    over_s      no step is longer; early_s what a stage's end may save on a path; 0 when there is one stage
-    """
-
-    alone_s: Floats
-    best_s: Floats
-    load_s: Floats
-    switch_s: Floats
-    work_gpu_s: Floats
-    demands: dict[int, Demand]
-    over_s: float
-    early_s: float
-
-    @property
-    def lost_s(self) -> float:
-        """GPU-seconds of each GPU that may count twice because loads are shorter than steps."""
-        least_load_s = min(min(demand.load_s) for demand in self.demands.values())
-        return (len(self.demands) + 1) * max(0.0, self.over_s - least_load_s)
 
 
 def lower_bound(problem: Problem, output_tokens: IntArray) -> float:
     """Seconds. See the module's text for the proof."""
     if len(problem.table) == 0:
         return 0.0
-    needs = _needs(problem, output_tokens)
-    least_s = _smallest(problem, needs, float(_path(problem, needs).max()) - needs.early_s)
-    source = sole_source(problem.table)
-    if source >= 0 and needs.lost_s == 0:
-        least_s = max(least_s, _after_source(problem, output_tokens, needs, source, least_s))
-    return (1 - ROUNDING) * least_s
+    needs = needs_of(problem, output_tokens)
+    path_s = float(needs.finishes(problem.table).max())
+    least_s = max(path_s, _one_after_another(problem, needs)) - needs.early_s
+    least_s = max(least_s, _enough(problem, needs, least_s))
+    return (1 - ROUNDING) * after_source(problem, output_tokens, needs, least_s)
 
 
-def _after_source(
-    problem: Problem, output_tokens: IntArray, needs: Needs, source: int, least_s: float
-) -> float:
-    """The bound when one LLM must finish before any stage can end: the least over its sizes; at least `least_s`."""
-    best = np.inf
-    for size in reversed(sizes_of(problem.llms[source], problem)):
-        demand = needs.demands[source]
-        shape = demand.tp.index(size.tp)
-        hurried_s = demand.load_s[shape] + demand.work_gpu_s[shape] / size.gpus
-        if hurried_s >= best:
-            continue
-        stage = first_stage(problem, output_tokens, source, size)
-        if stage is not None:
-            best = min(best, _with_first_stage(problem, needs, source, stage, least_s))
-        if best <= least_s:
-            break
-    return float(best) if best < np.inf else least_s
+def _one_after_another(problem: Problem, needs: Needs) -> float:
+    """The most seconds that LLMs of which no two fit on the GPUs together must run one after another."""
+    own_s = own_paths(problem.table, np.column_stack([needs.alone_s, needs.best_s]))
+    most = {}
+    for llm, demand in needs.demands.items():
+        least = min(demand.load_s)
+        on_one = min(own_s[llm, : len(demand.load_s)] + demand.load_s)
+        share_s = demand.mixed_gpu_s / problem.gpus - (len(needs.demands) - 1) * needs.over_s
+        most[llm] = max(least + share_s, min(on_one, 2 * least + own_s[llm, -1]))
+    smalls = {llm: smallest(problem.llms[llm], problem) for llm in most}
+    chosen: list[int] = []
+    for llm in sorted(most, key=lambda llm: (-smalls[llm].gpus, -most[llm])):
+        if all(
+            pack(problem, {problem.llms[k].name: smalls[k] for k in (llm, other)}) is None for other in chosen
+        ):
+            chosen.append(llm)
+    return float(sum(most[llm] for llm in chosen))
 
 
-def _with_first_stage(
-    problem: Problem, needs: Needs, source: int, stage: FirstStage, least_s: float
-) -> float:
-    """As `_smallest`, for plans whose first stage has the source in one certain size."""
-    table, others = problem.table, [d for llm, d in needs.demands.items() if llm != source]
-    finish_s = _path(problem, needs, stage.finish_s)
-    load_s, tp = min(min(d.load_s) for d in others), min(min(d.tp) for d in others)
-    ready_s = np.zeros(len(table))
-    children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
-    np.maximum.at(ready_s, children, finish_s[table.parents])
-    mine = np.flatnonzero(table.llm != source)
-    order = mine[np.argsort(-ready_s[mine], kind="stable")]
-    later_gpu_s = np.cumsum(needs.work_gpu_s[order])
-    beside = (problem.gpus - stage.gpus) // tp * tp
-    room = sum(len(island) // tp * tp for island in problem.islands)
-    from_s, all_from_s = np.maximum(ready_s[order], load_s), stage.end_s + load_s
-    ends_s = (later_gpu_s + beside * from_s + (room - beside) * all_from_s) / room
-    if beside > 0:
-        alone_s = from_s + later_gpu_s / beside
-        ends_s = np.where(alone_s <= all_from_s, alone_s, ends_s)
-    least_s = max(least_s, float(finish_s.max()) - needs.early_s, float(ends_s.max()) - needs.early_s - needs.over_s)
-
-    def fits(makespan_s: float) -> bool:
-        cheapest = max(needs.over_s, load_s)
-        for discount_s in {needs.over_s, cheapest}:
-            area = sum(d.area(makespan_s, needs.over_s, discount_s) for d in others)
-            held = stage.gpus * stage.end_s + (problem.gpus - stage.gpus) * discount_s
-            if discount_s <= makespan_s and area + held > problem.gpus * makespan_s:
-                return False
-        return True
-
-    return _first_that(fits, least_s)
-
-
-def _path(problem: Problem, needs: Needs, known_s: Floats | None = None) -> Floats:
-    return finishes(problem.table, needs.alone_s, needs.best_s, needs.load_s, needs.switch_s, known_s)
-
-
-def _needs(problem: Problem, output_tokens: IntArray) -> Needs:
-    table = problem.table
-    prompts, outputs = computed_tokens(problem, output_tokens)
-    width, longest = paths(table), longest_paths(table, outputs)
-    used = np.flatnonzero(width).tolist()
-    most = max(len(llm.shapes) for llm in problem.llms)
-    alone_s, best_s, work_gpu_s = np.full((len(table), most), np.inf), *np.zeros((2, len(table)))
-    load_s, switch_s = np.full((len(problem.llms), most), np.inf), np.zeros(len(problem.llms))
-    demands: dict[int, Demand] = {}
-    over_s = early_s = 0.0
-    for llm in used:
-        mine = np.flatnonzero(table.llm == llm)
-        shapes = _placeable(problem, problem.llms[llm])
-        loads = [shape.load_s for shape in shapes]
-        seqs = int(width[llm])
-        step_s = max(longest_step_s(shape, seqs) for shape in shapes) if len(used) > 1 else 0.0
-        load_s[llm, : len(shapes)], switch_s[llm] = loads, min(loads)
-        alone_s[mine, : len(shapes)], best_s[mine], cut_s = alone(shapes, prompts[mine], outputs[mine])
-        over_s, early_s = max(over_s, step_s), max(early_s, cut_s)
-        served = mine[outputs[mine] > 0]
-        demand, work_gpu_s[served] = _demand(
-            shapes, seqs, int(longest[llm]), prompts[served], outputs[served]
-        )
-        once = once_gpu_s(
-            problem, output_tokens, llm, shapes, (demand.work_gpu_s, prompts[mine], outputs[mine])
-        )
-        demands[llm] = replace(demand, once_gpu_s=once)
-    early_s *= len(used) - 1
-    return Needs(alone_s, best_s, load_s, switch_s, work_gpu_s, demands, over_s, early_s)
-
-
-def _placeable(problem: Problem, llm: LLMModel) -> tuple[ShapeModel, ...]:
-    sizes = {size.tp for size in sizes_of(llm, problem)}
-    return tuple(shape for shape in llm.shapes if shape.tp in sizes) or llm.shapes
-
-
-def _demand(
-    shapes: tuple[ShapeModel, ...], width: int, longest: int, prompts: IntArray, outputs: IntArray
-) -> tuple[Demand, Floats]:
-    """The demand of an LLM, and [k] the least work of each of its requests."""
-    tps, loads = tuple(shape.tp for shape in shapes), tuple(shape.load_s for shape in shapes)
-    if len(prompts) == 0:
-        none = (0.0,) * len(shapes)
-        return Demand(tps, loads, none, none, 0.0), np.zeros(0)
-    valid = [charges(shape, width, int(prompts.min())) for shape in shapes]
-    costs = [v @ totals(s, prompts, outputs, longest) for s, v in zip(shapes, valid, strict=True)]
-    works = tuple(tp * float(cost.max()) for tp, cost in zip(tps, costs, strict=True))
-    mixed: list[tuple[float, Floats]] = []
-    for on_path in (False, True):
-        fitting = [np.where((v[:, LONGEST] > 0) == on_path, c, -1.0) for v, c in zip(valid, costs, strict=True)]
-        chosen = np.array([v[int(cost.argmax())] for v, cost in zip(valid, fitting, strict=True)])
-        each, path = mixed_work(np.array(tps), chosen, prompts, outputs)
-        mixed.append((float(each.sum()) + path * longest, each))
-    best = max(mixed, key=lambda one: one[0])
-    return Demand(tps, loads, works, works, min(best[0], *works)), mixed[0][1]
-
-
-def _smallest(problem: Problem, needs: Needs, least_s: float) -> float:
-    """The smallest makespan from `least_s` on in which all areas fit (to PRECISION, at the lower end)."""
-    demands = list(needs.demands.values())
+def _enough(problem: Problem, needs: Needs, least_s: float) -> float:
+    """The first time at which everything that the LLMs need fits on the GPUs; not looked for before `least_s`."""
+    demands = tuple(needs.demands.values())
     groups = []
-    for tp in sorted({min(d.tp) for d in demands}):
+    for tp in sorted({min(demand.tp) for demand in demands}):
         room = sum(len(island) // tp * tp for island in problem.islands)
-        groups.append((room, [d for d in demands if min(d.tp) >= tp]))
+        groups.append((room, [demand for demand in demands if min(demand.tp) >= tp]))
 
     def fits(makespan_s: float) -> bool:
-        return all(_fit(room, some, needs, makespan_s) for room, some in groups) and (
-            needs.lost_s > 0 or len(demands) > MOST_LLMS or _share(problem, demands, makespan_s, needs.over_s)
-        )
+        areas = all(fit(some, room, makespan_s, needs.over_s) for room, some in groups)
+        return areas and share(demands, problem.gpus, makespan_s, needs.over_s)
 
-    return _first_that(fits, least_s)
-
-
-def _first_that(fits: Callable[[float], bool], least_s: float) -> float:
-    """The first makespan from `least_s` on that fits (to PRECISION, at the lower end)."""
-    if fits(least_s):
-        return least_s
-    low = high = max(least_s, 1e-9)
-    while not fits(high):
-        low, high = high, 2 * high
-    while high - low > PRECISION * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return low
-
-
-def _fit(room: int, demands: list[Demand], needs: Needs, makespan_s: float) -> bool:
-    cheapest = max(needs.over_s, min(min(d.load_s) for d in demands))
-    for discount_s in {needs.over_s, cheapest}:
-        area = sum(d.area(makespan_s, needs.over_s, discount_s) for d in demands)
-        needed = area + room * (discount_s - needs.lost_s)
-        if discount_s <= makespan_s and needed > room * makespan_s:
-            return False
-    return True
-
-
-def _share(problem: Problem, demands: list[Demand], makespan_s: float, over_s: float) -> bool:
-    ordered = sorted(demands, key=lambda d: min(d.load_s))
-    load_s = np.array([min(d.load_s) for d in ordered])
-    area = np.array([[d.area(makespan_s, over_s, discount) for d in ordered] for discount in load_s])
-    return least_gpus(area, load_s, over_s, makespan_s) <= problem.gpus
+    return first_that(fits, least_s + needs.lost_s) - needs.lost_s

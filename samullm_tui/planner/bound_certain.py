@@ -54,7 +54,9 @@ def once_gpu_s(
     for s in sorted(range(len(shapes)), key=lambda s: least[s] + shapes[s].tp * shapes[s].load_s):
         shape = shapes[s]
         if least[s] + shape.tp * shape.load_s < surest:
-            once[s] = max(least[s], shape.tp * _busy_s(problem, output_tokens, llm, shape, own, prompts, outputs))
+            once[s] = max(
+                least[s], shape.tp * _busy_s(problem, output_tokens, llm, shape, own, prompts, outputs)
+            )
             surest = min(surest, once[s] + shape.tp * shape.load_s)
     return tuple(once)
 

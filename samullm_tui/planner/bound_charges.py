@@ -67,9 +67,7 @@ def charges(shape: ShapeModel, width: int, shortest_prompt: int) -> Floats:
     return np.array(rows)
 
 
-def mixed_work(
-    tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArray
-) -> tuple[Floats, float]:
+def mixed_work(tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArray) -> tuple[Floats, float]:
     """([k] GPU-seconds of each request when every token is computed in the shape that is best for it, and of a step).
 
     `chosen` [shapes, COLUMNS] is a valid charge of each shape. For one request the least cost of a token is a concave
@@ -88,7 +86,9 @@ def mixed_work(
     return first + decodes * (ends[0] + ends[1]) / 2, float(prices[:, LONGEST].min())
 
 
-def alone(shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray) -> tuple[Floats, Floats, float]:
+def alone(
+    shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray
+) -> tuple[Floats, Floats, float]:
     """[k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step.
 
     0 for a request without output: no engine serves it. The last value is the longest part of these that is one step.

@@ -8,7 +8,7 @@ from numba import njit
 
 from samullm_tui.domain.request import IntArray, RequestTable
 
-__all__ = ["finishes", "leads_to", "longest_paths", "paths"]
+__all__ = ["finishes", "leads_to", "own_paths", "paths"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,27 +102,28 @@ def paths(table: RequestTable) -> IntArray:
     return found
 
 
-def _longest_loop(
-    llm: IntArray, parent_start: IntArray, parents: IntArray, outputs: IntArray, llms: int
-) -> IntArray:
-    steps = outputs.copy()
-    longest = np.zeros(llms, np.int64)
+def _own_paths_loop(
+    llm: IntArray, parent_start: IntArray, parents: IntArray, takes: Floats, llms: int
+) -> Floats:
+    ends = takes.copy()
+    longest = np.zeros((llms, takes.shape[1]))
     for r in range(len(llm)):
-        before = 0
-        for i in range(parent_start[r], parent_start[r + 1]):
-            if llm[parents[i]] == llm[r]:
-                before = max(before, steps[parents[i]])
-        steps[r] += before
-        longest[llm[r]] = max(longest[llm[r]], steps[r])
+        for k in range(takes.shape[1]):
+            before = 0.0
+            for i in range(parent_start[r], parent_start[r + 1]):
+                if llm[parents[i]] == llm[r]:
+                    before = max(before, ends[parents[i], k])
+            ends[r, k] += before
+            longest[llm[r], k] = max(longest[llm[r], k], ends[r, k])
     return longest
 
 
-_longest = njit(cache=True)(_longest_loop)
+_own_paths = njit(cache=True)(_own_paths_loop)
 
 
-def longest_paths(table: RequestTable, outputs: IntArray) -> IntArray:
-    """[LLMs] the most output tokens along a path of requests of one LLM, of which none can share a step with another."""
-    found: IntArray = _longest(table.llm, table.parent_start, table.parents, outputs, len(table.llm_names))
+def own_paths(table: RequestTable, takes: Floats) -> Floats:
+    """[LLMs, k] the longest path of requests of one LLM that wait for each other, by each column of `takes` [n, k]."""
+    found: Floats = _own_paths(table.llm, table.parent_start, table.parents, takes, len(table.llm_names))
     return found
 
 

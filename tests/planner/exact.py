@@ -95,9 +95,7 @@ class _Search:
                     raise TooLarge
                 stage = Stage(placements, (placement.llm,))
                 try:
-                    trace = simulate_stage(
-                        self.problem, self.output_tokens, progress, stage, running, at_s
-                    )
+                    trace = simulate_stage(self.problem, self.output_tokens, progress, stage, running, at_s)
                 except PlanError:  # it waits for an LLM that does not run
                     continue
                 yield stage, trace
@@ -107,11 +105,24 @@ class _Search:
         progress, end_s = trace.progress, trace.end_s
         late_s = np.nan_to_num(np.maximum(progress.finish_s - end_s, 0.0))
         engines = sorted(
-            (replica.llm, self.island(replica), replica.tp, round(max(state.clock_s - end_s, 0.0), 9),
-             state.running.tobytes(), state.computed.tobytes(), state.waiting.tobytes(), state.assigned.tobytes())
+            (
+                replica.llm,
+                self.island(replica),
+                replica.tp,
+                round(max(state.clock_s - end_s, 0.0), 9),
+                state.running.tobytes(),
+                state.computed.tobytes(),
+                state.waiting.tobytes(),
+                state.assigned.tobytes(),
+            )
             for replica, state in progress.engines.items()
         )
-        key = (progress.generated.tobytes(), progress.done.tobytes(), late_s.round(9).tobytes(), tuple(engines))
+        key = (
+            progress.generated.tobytes(),
+            progress.done.tobytes(),
+            late_s.round(9).tobytes(),
+            tuple(engines),
+        )
         if self.reached_s.get(key, np.inf) <= end_s:
             return False
         self.reached_s[key] = end_s
@@ -130,7 +141,9 @@ class _Search:
             members = {replica.llm for replica in replicas}
             if not replicas or not all(self.may_start(name, members, left, begun) for name in members):
                 continue
-            key = tuple(sorted(self.description(island, replicas, running) for island in self.problem.islands))
+            key = tuple(
+                sorted(self.description(island, replicas, running) for island in self.problem.islands)
+            )
             if key not in seen:
                 seen.add(key)
                 yield tuple(_placement(name, replicas, running) for name in names if name in members)
@@ -191,14 +204,17 @@ class _Rest:
         self.problem = problem
         _, self.outputs = computed_tokens(problem, output_tokens)
         requests = np.bincount(problem.table.llm, minlength=len(problem.llms))
-        self.token_s, self.token_gpu_s, self.load_s, self.load_gpu_s, longest_s = np.zeros((5, len(problem.llms)))
+        self.token_s, self.token_gpu_s, self.load_s, self.load_gpu_s, longest_s = np.zeros(
+            (5, len(problem.llms))
+        )
         for k, llm in enumerate(problem.llms):
             if requests[k]:
                 priced = [(shape, charges(shape, int(requests[k]), 1)) for shape in llm.shapes]
                 alone_s = [alone((shape,), *np.array([[1], [1]]))[1][0] for shape in llm.shapes]
                 self.token_s[k] = min(alone_s)
                 self.token_gpu_s[k] = min(
-                    s.tp * float((c[:, SLOT] + np.minimum(c[:, DECODE], c[:, PROMPT]))[c[:, LONGEST] == 0].max())
+                    s.tp
+                    * float((c[:, SLOT] + np.minimum(c[:, DECODE], c[:, PROMPT]))[c[:, LONGEST] == 0].max())
                     for s, c in priced
                 )
                 self.load_s[k] = min(shape.load_s for shape in llm.shapes)
@@ -213,7 +229,9 @@ class _Rest:
         names = {replica.llm for replica in kept}
         cold = np.array([llm.name not in names for llm in self.problem.llms])
         left = np.bincount(table.llm[~progress.done], minlength=llms) > 0
-        gpu_s = (np.bincount(table.llm, tokens, llms) * self.token_gpu_s + self.load_gpu_s * (cold & left)).sum()
+        gpu_s = (
+            np.bincount(table.llm, tokens, llms) * self.token_gpu_s + self.load_gpu_s * (cold & left)
+        ).sum()
         takes_s = tokens * self.token_s[table.llm]
         starts_s = np.where(cold, self.load_s, 0.0)[:, None]
         known_s = np.where(progress.done, 0.0, np.nan)

@@ -60,6 +60,10 @@ def _node(rng: np.random.Generator, number: int, models: list[LLMModel]) -> Smal
     """The first nodes use one LLM each; a later node may use any and takes outputs of up to two nodes before it."""
     llm = models[number if number < len(models) else int(rng.integers(len(models)))].name
     fed = number > 0 and rng.random() < 0.5
-    sources = rng.choice(number, size=min(number, int(rng.integers(1, 3))), replace=False).tolist() if fed else []
+    sources = (
+        rng.choice(number, size=min(number, int(rng.integers(1, 3))), replace=False).tolist() if fed else []
+    )
     requests = int(np.exp(rng.uniform(0.0, np.log(16))))
-    return SmallNode(llm, requests, int(rng.integers(5, 80)), tuple(sorted(sources)), bool(rng.random() < 0.25))
+    return SmallNode(
+        llm, requests, int(rng.integers(5, 80)), tuple(sorted(sources)), bool(rng.random() < 0.25)
+    )
