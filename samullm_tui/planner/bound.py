@@ -13,7 +13,8 @@ places in the KV cache, whole blocks. M is the makespan, N the GPUs. "LLM" means
 
 **Stages.** An LLM has one tp in a stage. A stage that takes place ends with at least one LLM finished, so at most L − 1
 end before M. A step cut by a stage's end is finished: it may overlap what starts then. Two consequences. (a) Along a
-path of requests each end saves at most one step as it is counted here: together `early_s`. (b) No step is longer than
+path of requests each end saves at most one step as it is counted here, a prefill only once for each request on it:
+together `early_s`. (b) No step is longer than
 `over_s` (every count at its limit), and no more than that counts twice on a GPU at one end.
 
 **Work** (`bound_charges`). Each output token needs a step in which its request has a slot: the end of the prefill of its

@@ -88,10 +88,11 @@ def mixed_work(tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArr
 
 def alone(
     shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray
-) -> tuple[Floats, Floats, float]:
+) -> tuple[Floats, Floats, tuple[float, float]]:
     """[k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step.
 
-    0 for a request without output: no engine serves it. The last value is the longest part of these that is one step.
+    0 for a request without output: no engine serves it. The last two values are the longest prefill and the longest
+    decode step among these.
     """
     p, decodes = prompts.astype(np.float64), np.maximum(outputs - 1, 0).astype(np.float64)
     first, low, high = [], [], []
@@ -109,8 +110,11 @@ def alone(
     served = outputs > 0
     each = np.array([f + decodes * (a + b) / 2 for f, a, b in zip(first, low, high, strict=True)])
     best = np.min(first, axis=0) + decodes * (np.min(low, axis=0) + np.min(high, axis=0)) / 2
-    step_s = float((np.maximum(first, high) * served).max(initial=0.0))
-    return np.where(served[:, None], each.T, 0.0), np.where(served, best, 0.0), step_s
+    cut_s = (
+        float((np.array(first) * served).max(initial=0.0)),
+        float((np.array(high) * served).max(initial=0.0)),
+    )
+    return np.where(served[:, None], each.T, 0.0), np.where(served, best, 0.0), cut_s
 
 
 @lru_cache(maxsize=512)

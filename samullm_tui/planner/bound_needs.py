@@ -11,7 +11,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.planner.bound_area import Demand, demand_of
 from samullm_tui.planner.bound_certain import once_gpu_s
 from samullm_tui.planner.bound_charges import alone, longest_step_s
-from samullm_tui.planner.bound_path import finishes, own_paths, paths
+from samullm_tui.planner.bound_path import depth, finishes, own_paths, paths
 from samullm_tui.planner.bound_tokens import computed_tokens
 from samullm_tui.planner.shapes import sizes_of
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
@@ -52,6 +52,7 @@ class Needs:
 
 
 def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
+    """For at least one request."""
     table = problem.table
     prompts, outputs = computed_tokens(problem, output_tokens)
     width = paths(table)
@@ -61,7 +62,7 @@ def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
     alone_s, best_s, work_gpu_s = np.full((len(table), most), np.inf), *np.zeros((2, len(table)))
     load_s, switch_s = np.full((len(problem.llms), most), np.inf), np.zeros(len(problem.llms))
     demands: dict[int, Demand] = {}
-    over_s = early_s = 0.0
+    over_s = prefill_s = decode_s = 0.0
     for llm in used:
         mine = np.flatnonzero(table.llm == llm)
         shapes = _placeable(problem, problem.llms[llm])
@@ -70,7 +71,7 @@ def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
         step_s = max(longest_step_s(shape, seqs) for shape in shapes) if len(used) > 1 else 0.0
         load_s[llm, : len(shapes)], switch_s[llm] = loads, min(loads)
         alone_s[mine, : len(shapes)], best_s[mine], cut_s = alone(shapes, prompts[mine], outputs[mine])
-        over_s, early_s = max(over_s, step_s), max(early_s, cut_s)
+        over_s, prefill_s, decode_s = max(over_s, step_s), max(prefill_s, cut_s[0]), max(decode_s, cut_s[1])
         served = mine[outputs[mine] > 0]
         demand, work_gpu_s[served] = demand_of(
             shapes, seqs, int(longest[llm]), prompts[served], outputs[served]
@@ -79,7 +80,8 @@ def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
             problem, output_tokens, llm, shapes, (demand.work_gpu_s, prompts[mine], outputs[mine])
         )
         demands[llm] = replace(demand, once_gpu_s=once)
-    early_s *= len(used) - 1
+    ends, prefills = len(used) - 1, min(len(used) - 1, depth(table))
+    early_s = prefills * max(prefill_s, decode_s) + (ends - prefills) * decode_s
     return Needs(alone_s, best_s, load_s, switch_s, work_gpu_s, demands, over_s, early_s)
 
 

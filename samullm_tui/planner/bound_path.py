@@ -8,7 +8,7 @@ from numba import njit
 
 from samullm_tui.domain.request import IntArray, RequestTable
 
-__all__ = ["finishes", "leads_to", "own_paths", "paths"]
+__all__ = ["depth", "finishes", "leads_to", "own_paths", "paths"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -125,6 +125,22 @@ def own_paths(table: RequestTable, takes: Floats) -> Floats:
     """[LLMs, k] the longest path of requests of one LLM that wait for each other, by each column of `takes` [n, k]."""
     found: Floats = _own_paths(table.llm, table.parent_start, table.parents, takes, len(table.llm_names))
     return found
+
+
+def _depth_loop(parent_start: IntArray, parents: IntArray) -> int:
+    depth = np.ones(len(parent_start) - 1, np.int64)
+    for r in range(len(depth)):
+        for i in range(parent_start[r], parent_start[r + 1]):
+            depth[r] = max(depth[r], depth[parents[i]] + 1)
+    return int(depth.max())
+
+
+_depth = njit(cache=True)(_depth_loop)
+
+
+def depth(table: RequestTable) -> int:
+    """The most requests that wait for each other."""
+    return int(_depth(table.parent_start, table.parents))
 
 
 def _leads_loop(llm: IntArray, parent_start: IntArray, parents: IntArray) -> IntArray:
