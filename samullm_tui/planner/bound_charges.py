@@ -5,6 +5,7 @@ A charge has one price for each quantity of QUANTITIES; an LLM's requests need `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,8 @@ SLOT, DECODE, PROMPT, HELD, LONGEST, CONTEXT, PREFILL_CONTEXT, ABOVE = range(8)
 in the KV cache for a step, a step of the longest path, a token of decode context, a token of prompt × a token of its
 mean context; from ABOVE on, one for each of TOKEN_BREAKS, a token by which a prompt is longer than that."""
 COLUMNS = ABOVE + len(TOKEN_BREAKS)
+TILE_TOKENS = 128
+"""Tokens of a tile of matrix products, where the latency model counts tiles."""
 
 
 def totals(shape: ShapeModel, prompts: IntArray, outputs: IntArray, longest: int) -> Floats:
@@ -46,25 +49,45 @@ def _held(tokens: IntArray, block: int) -> IntArray:
 @lru_cache(maxsize=512)
 def charges(shape: ShapeModel, width: int, shortest_prompt: int) -> Floats:
     """[k, COLUMNS] valid charges when at most `width` requests run at a time and no prompt is shorter."""
-    c = _coefficients(shape)
     config = shape.config
     seqs = min(config.max_num_seqs, config.max_num_batched_tokens, width)
-    places = max(1, config.usable_blocks * config.block_size)
-    per_token, per_context = c["per_token_s"], min(c["per_decode_context_s"], c["per_token_s"])
+    shares = {SLOT: seqs, HELD: max(1, config.usable_blocks * config.block_size), LONGEST: 1}
     rows = []
-    for whole in (False, True):
-        most = seqs if whole else config.max_num_batched_tokens
-        for a, steepest in _tangents(shape, most):
-            b = min(steepest, shortest_prompt * (per_token - per_context)) if whole else steepest
-            row = np.zeros(COLUMNS)
-            row[[SLOT, DECODE, PROMPT]] = c["per_sequence_s"], per_token + b, per_token + (0 if whole else b)
-            row[[CONTEXT, PREFILL_CONTEXT]] = per_context, c["per_prefill_context_s"]
-            if whole:
-                row[ABOVE:] = _above(shape)
-            for column, share in ((SLOT, seqs), (HELD, places), (LONGEST, 1)):
-                rows.append(row.copy())
-                rows[-1][column] += a / share
+    for constant_s, row in _steps(shape, seqs, shortest_prompt):
+        for slope_s, fall_s in _stalls(shape, seqs):
+            if constant_s >= fall_s:
+                for column, places in shares.items():
+                    rows.append(row.copy())
+                    rows[-1][SLOT] += slope_s
+                    rows[-1][column] += (constant_s - fall_s) / places
     return np.array(rows)
+
+
+def _steps(shape: ShapeModel, seqs: int, shortest_prompt: int) -> Iterator[tuple[float, Floats]]:
+    """Ways to charge a step: what is constant in it, and a charge of the rest. Stalls aside."""
+    c = _coefficients(shape)
+    per_token, per_context = c["per_token_s"], min(c["per_decode_context_s"], c["per_token_s"])
+    plain = np.zeros(COLUMNS)
+    plain[[SLOT, DECODE, PROMPT]] = c["per_sequence_s"], per_token, per_token
+    plain[[CONTEXT, PREFILL_CONTEXT]] = per_context, c["per_prefill_context_s"]
+    for a, b in _tangents(shape, shape.config.max_num_batched_tokens, True):
+        row = plain.copy()
+        row[[DECODE, PROMPT]] += b
+        yield a, row
+    for whole_tiles in (False, True):
+        for a, b in _tangents(shape, seqs, whole_tiles):
+            row = plain.copy()
+            row[DECODE] += min(b, shortest_prompt * (per_token - per_context))
+            row[ABOVE:] = _above(shape, not whole_tiles)
+            yield a, row
+
+
+def _stalls(shape: ShapeModel, seqs: int) -> Iterator[tuple[float, float]]:
+    """Pairs (b, a) with stall·S² ≥ b·S − a: tangents."""
+    stall = _coefficients(shape).get("stall_per_squared_sequence_s", 0.0)
+    yield 0.0, 0.0
+    if stall > 0:
+        yield from ((2 * stall * at, stall * at * at) for at in np.linspace(0.3, 1, 8) * seqs)
 
 
 def mixed_work(tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArray) -> tuple[Floats, float]:
@@ -98,10 +121,10 @@ def alone(
     first, low, high = [], [], []
     for shape in shapes:
         c = _coefficients(shape)
-        least_s = c["per_sequence_s"] + float(_rest(shape, 1)[1])
+        least_s = c["per_sequence_s"] + float(_rest(shape, 1, True)[1])
         prefill = least_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
         prefill += c["per_prefill_context_s"] * p * (p + 1) / 2
-        for price, start in zip(_above(shape), TOKEN_BREAKS, strict=True):
+        for price, start in zip(_above(shape, True), TOKEN_BREAKS, strict=True):
             prefill += price * np.maximum(p - start, 0)
         per_context = min(c["per_decode_context_s"], c["per_token_s"])
         first.append(prefill)
@@ -132,20 +155,28 @@ def _coefficients(shape: ShapeModel) -> dict[str, float]:
 
 
 @lru_cache(maxsize=512)
-def _above(shape: ShapeModel) -> tuple[float, ...]:
-    """For each of TOKEN_BREAKS, what a token of a prompt beyond it costs at least."""
+def _above(shape: ShapeModel, tiles: bool) -> tuple[float, ...]:
+    """For each of TOKEN_BREAKS, what a token of a prompt beyond it costs at least, `tiles` included or not."""
     c, budget = _coefficients(shape), shape.config.max_num_batched_tokens
-    return tuple(c[f"per_token_above_{start}_s"] * max(0.0, 1 - start / budget) for start in TOKEN_BREAKS)
+    slopes = {start: c[f"per_token_above_{start}_s"] for start in TOKEN_BREAKS}
+    if tiles:
+        slopes[TILE_TOKENS] += c.get("per_further_tile_s", 0.0) / TILE_TOKENS
+    return tuple(slope * max(0.0, 1 - start / budget) for start, slope in slopes.items())
 
 
 @lru_cache(maxsize=512)
-def _rest(shape: ShapeModel, most: int) -> Floats:
-    """h(T) for T = 0 … most tokens; a step has at least one, so h(0) counts the experts of one."""
+def _rest(shape: ShapeModel, most: int, whole_tiles: bool) -> Floats:
+    """h(T) for T = 0 … most tokens; a step has at least one, so h(0) counts the experts of one.
+
+    The tiles beyond the first as they are, or only in proportion to the tokens beyond the first tile.
+    """
     c = _coefficients(shape)
     tokens = np.arange(most + 1, dtype=np.float64)
     rest = np.full(len(tokens), c["constant_s"])
     for start in TOKEN_BREAKS:
         rest += c[f"per_token_above_{start}_s"] * np.maximum(tokens - start, 0)
+    further = np.maximum(tokens - (1 if whole_tiles else TILE_TOKENS), 0) / TILE_TOKENS
+    rest += c.get("per_further_tile_s", 0.0) * (np.floor(further) if whole_tiles else further)
     experts = shape.latency.experts
     if experts:
         untouched = (1 - shape.latency.experts_per_token / experts) ** np.maximum(tokens, 1)
@@ -154,9 +185,9 @@ def _rest(shape: ShapeModel, most: int) -> Floats:
 
 
 @lru_cache(maxsize=512)
-def _tangents(shape: ShapeModel, most: int) -> tuple[tuple[float, float], ...]:
+def _tangents(shape: ShapeModel, most: int, whole_tiles: bool) -> tuple[tuple[float, float], ...]:
     """Pairs (a, b) with a, b ≥ 0 and h(T) ≥ a + b·T for T = 0 … most."""
-    rest = _rest(shape, most)
+    rest = _rest(shape, most, whole_tiles)
     tokens = np.arange(len(rest), dtype=np.float64)
     steepest = float((rest[1:] / tokens[1:]).min())
     bends = np.cumsum([_coefficients(shape)[f"per_token_above_{start}_s"] for start in TOKEN_BREAKS])
