@@ -34,11 +34,14 @@ this is linear in what the requests need. `work_gpu_s` is tp times the dearest s
 computed in several shapes each token is charged the least over the shapes, a concave function of x, whose mean over
 equally spaced x is at least that of its values at both ends: `mixed_gpu_s`.
 
+With prefix caching only one token of a prompt or of a recomputation is computed for certain, and sequences share blocks:
+prompts, contexts and places are not charged then.
+
 **Starts** (`Demand.area`). An engine computes for at most M + over_s − load_s, so an LLM with work W in one shape is
 started at least ⌈W / (tp·(M + over_s − load_s))⌉ times; in several shapes at least once in two of them, and its loads are
 at least W times the least load_s / (M + over_s − load_s). An LLM that takes nothing from others and is started once runs
 from its load to its end on one engine, all its requests ready: its steps are those of the simulator, waste and all
-(`once_gpu_s`). So the area of an LLM, its work and loads in GPU-seconds, is known for each M, and falls with M.
+(`once_gpu_s`; for the plain schedule, in which a stage's end changes nothing for an engine that goes on). So the area of an LLM, its work and loads in GPU-seconds, is known for each M, and falls with M.
 
 **Area** (`fit`). A GPU's time is not shared except by (b), and only where a start follows another on that GPU: such a
 start costs its load less over_s, the first on each GPU all of it. A GPU without a start idles for M. Hence for every λ from

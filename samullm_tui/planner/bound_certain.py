@@ -47,7 +47,8 @@ def once_gpu_s(
     """
     least, prompts, outputs = work
     own, foreign = _parents(problem.table, llm)
-    if foreign or not (outputs > 0).all():
+    plain = all(getattr(shape.config, "plain", True) for shape in shapes)
+    if foreign or not plain or not (outputs > 0).all():
         return least
     once = list(least)
     surest = np.inf

@@ -57,6 +57,8 @@ def charges(shape: ShapeModel, width: int, shortest_prompt: int) -> Floats:
         for slope_s, fall_s in _stalls(shape, seqs):
             if constant_s >= fall_s:
                 for column, places in shares.items():
+                    if column == HELD and _cached(shape):
+                        continue  # sequences share blocks
                     rows.append(row.copy())
                     rows[-1][SLOT] += slope_s
                     rows[-1][column] += (constant_s - fall_s) / places
@@ -70,10 +72,15 @@ def _steps(shape: ShapeModel, seqs: int, shortest_prompt: int) -> Iterator[tuple
     plain = np.zeros(COLUMNS)
     plain[[SLOT, DECODE, PROMPT]] = c["per_sequence_s"], per_token, per_token
     plain[[CONTEXT, PREFILL_CONTEXT]] = per_context, c["per_prefill_context_s"]
+    if _cached(shape):
+        plain[[PROMPT, CONTEXT, PREFILL_CONTEXT]] = 0.0
     for a, b in _tangents(shape, shape.config.max_num_batched_tokens, True):
         row = plain.copy()
-        row[[DECODE, PROMPT]] += b
+        row[DECODE] += b
+        row[PROMPT] += 0.0 if _cached(shape) else b
         yield a, row
+    if _cached(shape):
+        return
     for whole_tiles in (False, True):
         for a, b in _tangents(shape, seqs, whole_tiles):
             row = plain.copy()
@@ -117,16 +124,17 @@ def alone(
     0 for a request without output: no engine serves it. The last two values are the longest prefill and the longest
     decode step among these.
     """
-    p, decodes = prompts.astype(np.float64), np.maximum(outputs - 1, 0).astype(np.float64)
+    decodes = np.maximum(outputs - 1, 0).astype(np.float64)
     first, low, high = [], [], []
     for shape in shapes:
         c = _coefficients(shape)
+        p = np.ones(len(prompts)) if _cached(shape) else prompts.astype(np.float64)
         least_s = c["per_sequence_s"] + float(_rest(shape, 1, True)[1])
         prefill = least_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
         prefill += c["per_prefill_context_s"] * p * (p + 1) / 2
         for price, start in zip(_above(shape, True), TOKEN_BREAKS, strict=True):
             prefill += price * np.maximum(p - start, 0)
-        per_context = min(c["per_decode_context_s"], c["per_token_s"])
+        per_context = 0.0 if _cached(shape) else min(c["per_decode_context_s"], c["per_token_s"])
         first.append(prefill)
         low.append(least_s + c["per_token_s"] + per_context * p)
         high.append(low[-1] + per_context * np.maximum(decodes - 1, 0))
@@ -148,6 +156,11 @@ def longest_step_s(shape: ShapeModel, requests: int) -> float:
     tokens = min(tokens, seqs * config.max_model_len)
     context = min(config.usable_blocks * config.block_size, seqs * config.max_model_len)
     return shape.latency.seconds(seqs, tokens, float(tokens) * config.max_model_len, seqs, float(context))
+
+
+def _cached(shape: ShapeModel) -> bool:
+    """Whether prompts may be found in the KV cache: then one token of each is all that is computed for certain."""
+    return bool(getattr(shape.config, "prefix_caching", False))
 
 
 def _coefficients(shape: ShapeModel) -> dict[str, float]:
