@@ -8,7 +8,8 @@ Notation. A request has p prompt tokens (upstream outputs included) and o output
 
     ps·S + pt·T + pc·(prefill context) + dc·C + h(T),   h(T) = constant + Σ above_b·max(0, T − b) + pe·E(T),
 
-all coefficients ≥ 0. S ≤ max_num_seqs, T ≤ B = max_num_batched_tokens, and the sequences of a step hold H ≤ K tokens'
+all coefficients ≥ 0; where the latency model counts tiles they are part of h(T), and stalls, in proportion to S², add at
+least any tangent, 2·S₀·S − S₀²; its other terms are left out. S ≤ max_num_seqs, T ≤ B = max_num_batched_tokens, and the sequences of a step hold H ≤ K tokens'
 places in the KV cache, whole blocks. M is the makespan, N the GPUs. "LLM" means one with requests; there are L of them.
 
 **Stages.** An LLM has one tp in a stage. A stage that takes place ends with at least one LLM finished, so at most L − 1

@@ -1,6 +1,6 @@
 """What a request costs at least in an engine, however it is batched; see `planner.bound` for why.
 
-A charge has one price for each quantity of QUANTITIES; an LLM's requests need `totals` of them.
+A charge is a row of prices, one for each quantity that a column names; an LLM's requests need `totals` of these.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class _Search:
             if trace.progress.finished:
                 if trace.end_s < self.best_s:
                     self.best_s, self.best = trace.end_s, (*stages, stage)
-            elif self.is_new(trace):
+            elif self.is_new(trace, begun | {placement.llm for placement in stage.placements}):
                 nexts.append((trace.end_s + self.rest.least_s(trace.progress, trace.replicas), stage, trace))
         for least_s, stage, trace in sorted(nexts, key=lambda one: one[0]):
             if least_s < self.best_s:
@@ -100,7 +100,7 @@ class _Search:
                     continue
                 yield stage, trace
 
-    def is_new(self, trace: StageTrace) -> bool:
+    def is_new(self, trace: StageTrace, begun: set[str]) -> bool:
         """Whether this state was not reached as early before."""
         progress, end_s = trace.progress, trace.end_s
         late_s = np.nan_to_num(np.maximum(progress.finish_s - end_s, 0.0))
@@ -122,6 +122,7 @@ class _Search:
             progress.done.tobytes(),
             late_s.round(9).tobytes(),
             tuple(engines),
+            frozenset(begun),
         )
         if self.reached_s.get(key, np.inf) <= end_s:
             return False

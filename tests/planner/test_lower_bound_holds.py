@@ -38,6 +38,15 @@ def test_no_random_plan_beats_it(some: Problem, seed: int) -> None:
         assert bound_s <= simulate_plan(some, plan, lengths).makespan_s
 
 
+@settings(max_examples=20)
+@given(st.integers(0, 2**31))
+def test_no_random_plan_beats_it_where_one_llm_feeds_all(seed: int) -> None:
+    some, rng = summary(), np.random.default_rng(seed)
+    lengths = drawn(some, seed)
+    plans = [random_plan(some, lengths, rng) for _ in range(4)]
+    assert lower_bound(some, lengths) <= min(simulate_plan(some, plan, lengths).makespan_s for plan in plans)
+
+
 @settings(max_examples=40)
 @given(problems(), st.integers(0, 2**31))
 def test_more_gpus_never_raise_it(some: Problem, seed: int) -> None:
