@@ -1,0 +1,209 @@
+"""What a request costs at least in an engine, however it is batched; see `planner.bound` for why.
+
+A charge is a row of prices, one for each quantity that a column names; an LLM's requests need `totals` of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from samullm_tui.domain.request import IntArray
+from samullm_tui.latency.model import COEFFICIENTS, TOKEN_BREAKS
+from samullm_tui.simulate.application import ShapeModel
+
+__all__ = ["LONGEST", "alone", "charges", "longest_step_s", "mixed_work", "totals"]
+
+Floats = npt.NDArray[np.float64]
+
+SLOT, DECODE, PROMPT, HELD, LONGEST, CONTEXT, PREFILL_CONTEXT, ABOVE = range(8)
+"""Columns of a charge: seconds for a step of one sequence, a token of a decode, a token of a prompt, a token's place
+in the KV cache for a step, a step of the longest path, a token of decode context, a token of prompt × a token of its
+mean context; from ABOVE on, one for each of TOKEN_BREAKS, a token by which a prompt is longer than that."""
+COLUMNS = ABOVE + len(TOKEN_BREAKS)
+TILE_TOKENS = 128
+"""Tokens of a tile of matrix products, where the latency model counts tiles."""
+
+
+def totals(shape: ShapeModel, prompts: IntArray, outputs: IntArray, longest: int) -> Floats:
+    """[COLUMNS] what all these requests need together, `longest` steps one after another. All outputs are at least 1."""
+    decodes = outputs - 1
+    last = prompts + decodes
+    held = _held(last, shape.config.block_size) - _held(prompts - 1, shape.config.block_size)
+    above = [np.maximum(prompts - start, 0).sum() for start in TOKEN_BREAKS]
+    context = decodes * prompts + decodes * (decodes - 1) // 2
+    sums = [outputs.sum(), decodes.sum(), prompts.sum(), held.sum(), longest, context.sum()]
+    return np.array([*sums, (prompts * (prompts + 1)).sum() / 2, *above], dtype=np.float64)
+
+
+def _held(tokens: IntArray, block: int) -> IntArray:
+    """Places in the KV cache that a sequence of 1, 2, … `tokens` tokens holds, added up: blocks are held whole."""
+    whole, rest = np.divmod(tokens, block)
+    held: IntArray = block * block * (whole * (whole + 1) // 2) + rest * block * (whole + 1)
+    return held
+
+
+@lru_cache(maxsize=512)
+def charges(shape: ShapeModel, width: int, shortest_prompt: int) -> Floats:
+    """[k, COLUMNS] valid charges when at most `width` requests run at a time and no prompt is shorter."""
+    config = shape.config
+    seqs = min(config.max_num_seqs, config.max_num_batched_tokens, width)
+    shares = {SLOT: seqs, HELD: max(1, config.usable_blocks * config.block_size), LONGEST: 1}
+    rows = []
+    for constant_s, row in _steps(shape, seqs, shortest_prompt):
+        for slope_s, fall_s in _stalls(shape, seqs):
+            if constant_s >= fall_s:
+                for column, places in shares.items():
+                    if column == HELD and _cached(shape):
+                        continue  # sequences share blocks
+                    rows.append(row.copy())
+                    rows[-1][SLOT] += slope_s
+                    rows[-1][column] += (constant_s - fall_s) / places
+    return np.array(rows)
+
+
+def _steps(shape: ShapeModel, seqs: int, shortest_prompt: int) -> Iterator[tuple[float, Floats]]:
+    """Ways to charge a step: what is constant in it, and a charge of the rest. Stalls aside."""
+    c = _coefficients(shape)
+    per_token, per_context = c["per_token_s"], min(c["per_decode_context_s"], c["per_token_s"])
+    plain = np.zeros(COLUMNS)
+    plain[[SLOT, DECODE, PROMPT]] = c["per_sequence_s"], per_token, per_token
+    plain[[CONTEXT, PREFILL_CONTEXT]] = per_context, c["per_prefill_context_s"]
+    if _cached(shape):
+        plain[[PROMPT, CONTEXT, PREFILL_CONTEXT]] = 0.0
+    for a, b in _tangents(shape, shape.config.max_num_batched_tokens, True):
+        row = plain.copy()
+        row[DECODE] += b
+        row[PROMPT] += 0.0 if _cached(shape) else b
+        yield a, row
+    if _cached(shape):
+        return
+    for whole_tiles in (False, True):
+        for a, b in _tangents(shape, seqs, whole_tiles):
+            row = plain.copy()
+            row[DECODE] += min(b, shortest_prompt * (per_token - per_context))
+            row[ABOVE:] = _above(shape, not whole_tiles)
+            yield a, row
+
+
+def _stalls(shape: ShapeModel, seqs: int) -> Iterator[tuple[float, float]]:
+    """Pairs (b, a) with stall·S² ≥ b·S − a: tangents."""
+    stall = _coefficients(shape).get("stall_per_squared_sequence_s", 0.0)
+    yield 0.0, 0.0
+    if stall > 0:
+        yield from ((2 * stall * at, stall * at * at) for at in np.linspace(0.3, 1, 8) * seqs)
+
+
+def mixed_work(tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArray) -> tuple[Floats, float]:
+    """([k] GPU-seconds of each request when every token is computed in the shape that is best for it, and of a step).
+
+    `chosen` [shapes, COLUMNS] is a valid charge of each shape. For one request the least cost of a token is a concave
+    function of its context, so its mean over equally spaced contexts is at least that of its values at both ends.
+    The second is what each step of the longest path costs besides.
+    """
+    prices = tps[:, None] * chosen
+    p, decodes = prompts.astype(np.float64), (outputs - 1).astype(np.float64)
+    above = [np.maximum(p - start, 0) for start in TOKEN_BREAKS]
+    none = np.zeros_like(p)
+    needs = np.array([np.ones_like(p), none, p, p, none, none, p * (p + 1) / 2, *above])
+    first = (prices @ needs).min(axis=0)
+    flat = (prices[:, SLOT] + prices[:, DECODE] + prices[:, HELD])[:, None]
+    slope = (prices[:, HELD] + prices[:, CONTEXT])[:, None]
+    ends = [(flat + slope * x).min(axis=0) for x in (p, p + np.maximum(decodes - 1, 0))]
+    return first + decodes * (ends[0] + ends[1]) / 2, float(prices[:, LONGEST].min())
+
+
+def alone(
+    shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray
+) -> tuple[Floats, Floats, tuple[float, float]]:
+    """[k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step.
+
+    0 for a request without output: no engine serves it. The last two values are the longest prefill and the longest
+    decode step among these.
+    """
+    decodes = np.maximum(outputs - 1, 0).astype(np.float64)
+    first, low, high = [], [], []
+    for shape in shapes:
+        c = _coefficients(shape)
+        p = np.ones(len(prompts)) if _cached(shape) else prompts.astype(np.float64)
+        least_s = c["per_sequence_s"] + float(_rest(shape, 1, True)[1])
+        prefill = least_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
+        prefill += c["per_prefill_context_s"] * p * (p + 1) / 2
+        for price, start in zip(_above(shape, True), TOKEN_BREAKS, strict=True):
+            prefill += price * np.maximum(p - start, 0)
+        per_context = 0.0 if _cached(shape) else min(c["per_decode_context_s"], c["per_token_s"])
+        first.append(prefill)
+        low.append(least_s + c["per_token_s"] + per_context * p)
+        high.append(low[-1] + per_context * np.maximum(decodes - 1, 0))
+    served = outputs > 0
+    each = np.array([f + decodes * (a + b) / 2 for f, a, b in zip(first, low, high, strict=True)])
+    best = np.min(first, axis=0) + decodes * (np.min(low, axis=0) + np.min(high, axis=0)) / 2
+    cut_s = (
+        float((np.array(first) * served).max(initial=0.0)),
+        float((np.array(high) * served).max(initial=0.0)),
+    )
+    return np.where(served[:, None], each.T, 0.0), np.where(served, best, 0.0), cut_s
+
+
+@lru_cache(maxsize=512)
+def longest_step_s(shape: ShapeModel, requests: int) -> float:
+    """Seconds that no step with at most so many sequences exceeds."""
+    config = shape.config
+    seqs, tokens = min(config.max_num_seqs, requests), config.max_num_batched_tokens
+    tokens = min(tokens, seqs * config.max_model_len)
+    context = min(config.usable_blocks * config.block_size, seqs * config.max_model_len)
+    return shape.latency.seconds(seqs, tokens, float(tokens) * config.max_model_len, seqs, float(context))
+
+
+def _cached(shape: ShapeModel) -> bool:
+    """Whether prompts may be found in the KV cache: then one token of each is all that is computed for certain."""
+    return bool(getattr(shape.config, "prefix_caching", False))
+
+
+def _coefficients(shape: ShapeModel) -> dict[str, float]:
+    return dict(zip(COEFFICIENTS, shape.latency.coefficients, strict=True))
+
+
+@lru_cache(maxsize=512)
+def _above(shape: ShapeModel, tiles: bool) -> tuple[float, ...]:
+    """For each of TOKEN_BREAKS, what a token of a prompt beyond it costs at least, `tiles` included or not."""
+    c, budget = _coefficients(shape), shape.config.max_num_batched_tokens
+    slopes = {start: c[f"per_token_above_{start}_s"] for start in TOKEN_BREAKS}
+    if tiles:
+        slopes[TILE_TOKENS] += c.get("per_further_tile_s", 0.0) / TILE_TOKENS
+    return tuple(slope * max(0.0, 1 - start / budget) for start, slope in slopes.items())
+
+
+@lru_cache(maxsize=512)
+def _rest(shape: ShapeModel, most: int, whole_tiles: bool) -> Floats:
+    """h(T) for T = 0 … most tokens; a step has at least one, so h(0) counts the experts of one.
+
+    The tiles beyond the first as they are, or only in proportion to the tokens beyond the first tile.
+    """
+    c = _coefficients(shape)
+    tokens = np.arange(most + 1, dtype=np.float64)
+    rest = np.full(len(tokens), c["constant_s"])
+    for start in TOKEN_BREAKS:
+        rest += c[f"per_token_above_{start}_s"] * np.maximum(tokens - start, 0)
+    further = np.maximum(tokens - (1 if whole_tiles else TILE_TOKENS), 0) / TILE_TOKENS
+    rest += c.get("per_further_tile_s", 0.0) * (np.floor(further) if whole_tiles else further)
+    experts = shape.latency.experts
+    if experts:
+        untouched = (1 - shape.latency.experts_per_token / experts) ** np.maximum(tokens, 1)
+        rest += c["per_distinct_expert_s"] * experts * (1 - untouched)
+    return rest
+
+
+@lru_cache(maxsize=512)
+def _tangents(shape: ShapeModel, most: int, whole_tiles: bool) -> tuple[tuple[float, float], ...]:
+    """Pairs (a, b) with a, b ≥ 0 and h(T) ≥ a + b·T for T = 0 … most."""
+    rest = _rest(shape, most, whole_tiles)
+    tokens = np.arange(len(rest), dtype=np.float64)
+    steepest = float((rest[1:] / tokens[1:]).min())
+    bends = np.cumsum([_coefficients(shape)[f"per_token_above_{start}_s"] for start in TOKEN_BREAKS])
+    slopes = {0.0, *np.minimum(bends, steepest).tolist(), *np.linspace(0, steepest, 9).tolist()}
+    pairs = ((float((rest - b * tokens).min()), float(b)) for b in sorted(slopes))
+    return tuple((max(a, 0.0), b) for a, b in pairs if a > -1e-12 * steepest * most)

@@ -1,0 +1,76 @@
+"""The bound where one LLM must finish before any stage can end; see `planner.bound` for why."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from samullm_tui.domain.request import IntArray
+from samullm_tui.planner.bound_area import first_that, fit
+from samullm_tui.planner.bound_certain import FirstStage, first_stage, sole_source
+from samullm_tui.planner.bound_needs import Needs
+from samullm_tui.planner.shapes import sizes_of
+from samullm_tui.simulate.application import Problem
+
+__all__ = ["after_source"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def after_source(problem: Problem, output_tokens: IntArray, needs: Needs, least_s: float) -> float:
+    """The bound when one LLM must finish before any stage can end: the least over its sizes. At least `least_s`."""
+    source = sole_source(problem.table)
+    if source < 0 or needs.lost_s > 0:
+        return least_s
+    best = np.inf
+    for size in reversed(sizes_of(problem.llms[source], problem)):
+        demand = needs.demands[source]
+        shape = demand.tp.index(size.tp)
+        hurried_s = demand.load_s[shape] + demand.work_gpu_s[shape] / size.gpus
+        if hurried_s >= best:
+            continue
+        stage = first_stage(problem, output_tokens, source, size)
+        if stage is not None:
+            best = min(best, _with_first_stage(problem, needs, source, stage, least_s))
+        if best <= least_s:
+            break
+    return max(least_s, float(best)) if best < np.inf else least_s
+
+
+def _with_first_stage(
+    problem: Problem, needs: Needs, source: int, stage: FirstStage, least_s: float
+) -> float:
+    """For plans whose first stage has the source in one certain size."""
+    others = [demand for llm, demand in needs.demands.items() if llm != source]
+    finish_s = needs.finishes(problem.table, stage.finish_s)
+    path_s = float(finish_s.max()) - needs.early_s
+    later_s = _later(problem, needs, source, stage, finish_s) - needs.early_s - needs.over_s
+
+    def fits(makespan_s: float) -> bool:
+        held = (stage.gpus, stage.gpus * stage.end_s)
+        return fit(others, problem.gpus, makespan_s, needs.over_s, held=held)
+
+    return first_that(fits, max(least_s, path_s, later_s))
+
+
+def _later(problem: Problem, needs: Needs, source: int, stage: FirstStage, finish_s: Floats) -> float:
+    """When the work that cannot begin before a time is done at the earliest, the most over all times.
+
+    Until the source has finished the others have only the GPUs beside it, and on its GPUs they must load first.
+    """
+    table, others = problem.table, [demand for llm, demand in needs.demands.items() if llm != source]
+    load_s, tp = min(min(d.load_s) for d in others), min(min(d.tp) for d in others)
+    ready_s = np.zeros(len(table))
+    children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
+    np.maximum.at(ready_s, children, finish_s[table.parents])
+    consumers = np.flatnonzero(table.llm != source)
+    last_first = consumers[np.argsort(-ready_s[consumers], kind="stable")]
+    gpu_s = np.cumsum(needs.work_gpu_s[last_first])
+    beside = (problem.gpus - stage.gpus) // tp * tp
+    room = sum(len(island) // tp * tp for island in problem.islands)
+    from_s, all_from_s = np.maximum(ready_s[last_first], load_s), stage.end_s + load_s
+    end_s = (gpu_s + beside * from_s + (room - beside) * all_from_s) / room
+    if beside > 0:
+        beside_s = from_s + gpu_s / beside
+        end_s = np.where(beside_s <= all_from_s, beside_s, end_s)
+    return float(end_s.max())
