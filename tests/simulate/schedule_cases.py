@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from reference import Request
 
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
@@ -21,6 +24,36 @@ class Case:
     arrival_s: list[float]
     prompt: list[int]
     output: list[int]
+    max_tokens: list[int] | None = None
+    prefix: list[int] | None = None
+    shared: list[int] | None = None
+    priority: list[int] | None = None
+
+    @property
+    def options(self) -> dict[str, np.ndarray | None]:
+        """What `simulate_requests` takes by name."""
+        columns = {
+            "max_tokens": self.max_tokens,
+            "prefix": self.prefix,
+            "prefix_tokens": self.shared,
+            "priority": self.priority,
+        }
+        return {name: None if c is None else np.array(c, np.int64) for name, c in columns.items()}
+
+    @property
+    def requests(self) -> list[Request]:
+        n = len(self.prompt)
+        rows = zip(
+            self.arrival_s,
+            self.prompt,
+            self.output,
+            self.max_tokens or [None] * n,
+            self.prefix or [-1] * n,
+            self.shared or [0] * n,
+            self.priority or [0] * n,
+            strict=True,
+        )
+        return [Request(i, *row) for i, row in enumerate(rows)]
 
 
 def case(**changes: int) -> Case:
@@ -53,3 +86,26 @@ def draw_case(draw: st.DrawFn) -> Case:
     prompt = [draw(st.integers(1, most - 1)) for _ in range(count)]
     output = [draw(st.integers(1, 60)) for _ in range(count)]
     return Case(config, arrival, prompt, output)
+
+
+@st.composite
+def draw_options(draw: st.DrawFn) -> Case:
+    """`draw_case` with any of the options, for engines that are asynchronous, cache prefixes or go by priority."""
+    c = draw(draw_case())
+    n, block = len(c.prompt), c.config.block_size
+    c.config = replace(
+        c.config,
+        async_scheduling=draw(st.booleans()),
+        prefix_caching=draw(st.booleans()),
+        scheduling_policy=draw(st.sampled_from(["fcfs", "priority"])),
+    )
+    if draw(st.booleans()):
+        c.max_tokens = [output + draw(st.sampled_from([0, 0, 1, 7])) for output in c.output]
+    if draw(st.booleans()):
+        c.prefix = [draw(st.integers(-1, 2)) for _ in range(n)]
+        # A prompt that ends with a whole shared block has a second copy of it: see simulate/prefixes.py.
+        c.shared = [draw(st.integers(0, (p - 1) // block * block + block - 1)) for p in c.prompt]
+        c.shared = [min(s, (p - 1) // block * block) for s, p in zip(c.shared, c.prompt, strict=True)]
+    if draw(st.booleans()):
+        c.priority = [draw(st.integers(0, 3)) for _ in range(n)]
+    return c

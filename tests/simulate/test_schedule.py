@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Reference, Request
-from schedule_cases import EXACT, Case, case, draw_case
+from reference import Reference
+from schedule_cases import EXACT, Case, case, draw_case, draw_options
 
 from samullm_tui.domain.errors import InputError
 from samullm_tui.simulate.engine import EngineConfig, EngineSimulation, simulate_requests
@@ -24,19 +24,18 @@ COLUMNS = (
 
 
 def reference(c: Case) -> Reference:
-    requests = [Request(i, *row) for i, row in enumerate(zip(c.arrival_s, c.prompt, c.output, strict=True))]
-    run = Reference(c.config, EXACT, requests)
+    run = Reference(c.config, EXACT, c.requests)
     run.run()
     return run
 
 
 def batch(c: Case, *, log: bool = False):
     arrays = (np.array(c.arrival_s), np.array(c.prompt, np.int64), np.array(c.output, np.int64))
-    return simulate_requests(c.config, EXACT, *arrays, log_iterations=log)
+    return simulate_requests(c.config, EXACT, *arrays, **c.options, log_iterations=log)
 
 
-@settings(max_examples=300, deadline=None)
-@given(draw_case())
+@settings(max_examples=600, deadline=None)
+@given(st.one_of(draw_case(), draw_options()))
 def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     expected, trace = reference(c), batch(c, log=True)
     assert trace.log is not None
@@ -47,11 +46,11 @@ def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     assert trace.scheduled_s.tolist() == [r.scheduled_s for r in expected.requests]
     assert trace.first_token_s.tolist() == [r.first_token_s for r in expected.requests]
     assert trace.finish_s.tolist() == [r.finish_s for r in expected.requests]
-    assert trace.makespan_s == expected.now
+    assert trace.makespan_s == max(r.finish_s for r in expected.requests)
 
 
-@settings(max_examples=100, deadline=None)
-@given(draw_case())
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(draw_case(), draw_options()))
 def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     expected, trace = reference(c), batch(c)
     assert (trace.iterations, trace.preemptions) == (len(expected.rows), expected.preemptions)
