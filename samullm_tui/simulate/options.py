@@ -32,7 +32,7 @@ def share(
     """A slot for every whole block that a prefix has in its longest request. None when nothing is shared."""
     if prefix is None or prefix_tokens is None:
         return None
-    tokens = np.minimum(prefix_tokens, prompt_tokens)
+    tokens = np.minimum(prefix_tokens, prompt_tokens - 1)
     shares = (prefix >= 0) & (tokens >= block_size)
     if not shares.any():
         return None
