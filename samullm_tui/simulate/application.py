@@ -1,7 +1,8 @@
 """Whole applications: many engines at once, stage by stage.
 
 A step in progress when its stage ends is finished: its tokens count, and a request that it ends has a `finish_s`
-less than one step after the stage's end.
+less than one step after the stage's end. Between two stages an engine that goes on is written down: an asynchronous
+one lets go of what has finished at once there, and of a prefix cache only what running requests hold is kept.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from samullm_tui.domain.errors import Problem as Wrong
 from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.dealing import deal
+from samullm_tui.simulate.options import set_options
 from samullm_tui.simulate.problem import (
     EngineState,
     LLMModel,
@@ -33,6 +35,7 @@ from samullm_tui.simulate.state import (
     END,
     ENGINE,
     FINISH,
+    LEAVERS,
     LEFT,
     LLM,
     ORIGIN,
@@ -197,8 +200,12 @@ def stage_state(
     """All unfinished requests as they stand, on fresh engines of these shapes."""
     table = problem.table
     engines = [(shape.config, shape.latency) for shape in shapes]
-    s = make_state(len(table), engines, llms=len(problem.llms), links=problem.links)
+    caching = any(shape.config.prefix_caching for shape in shapes)
+    shared = problem.shared if caching else None
+    slots = shared.slots if shared else 0
+    s = make_state(len(table), engines, llms=len(problem.llms), links=problem.links, slots=slots)
     s.req[:, LLM] = table.llm
+    set_options(s, output_tokens, table.max_tokens, shared, problem.priority)
     graph = (table.parent_start, table.parents, table.fed)
     place(
         s,
@@ -269,7 +276,8 @@ def busy_s(
 
 
 def engine_after(s: State, e: int, done: npt.NDArray[np.bool_]) -> EngineState:
-    running, waiting = (np.zeros(s.eng[e, column], np.int64) for column in (RUNNING, WAIT_COUNT))
+    running = np.zeros(s.eng[e, RUNNING] - s.eng[e, LEAVERS], np.int64)
+    waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
     computed = np.zeros_like(running)
     waiting = waiting[: export(s, e, running, computed, waiting)]
     prompts = s.req[np.concatenate([running, waiting]), PROMPT]

@@ -36,7 +36,7 @@ from samullm_tui.simulate.state import (
     compiled,
 )
 
-__all__ = ["adopt", "found", "free_cached", "give_away", "publish"]
+__all__ = ["adopt", "cached_tokens", "find_again", "found", "free_cached", "give_away", "publish"]
 
 
 @compiled
@@ -168,6 +168,22 @@ def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
     while option[r, HELD] < limit and cache[option[r, PREFIX] + option[r, HELD], REFS] < 0:
         cache[option[r, PREFIX] + option[r, HELD], REFS] = 1
         option[r, HELD] += 1
+
+
+@compiled
+def find_again(req: I64, option: I64, cache: I64, eng: I64, r: int) -> int:
+    """Shares again what a running request has computed, on an engine that was written down and forgot the rest.
+
+    Returns the blocks that requests before it hold already.
+    """
+    held = 0
+    if option[r, PREFIX] >= 0:
+        limit = min(option[r, SHARED], req[r, COMPUTED]) // eng[BLOCK]
+        for slot in range(option[r, PREFIX], option[r, PREFIX] + limit):
+            held += cache[slot, REFS] > 0
+            cache[slot, REFS] = max(cache[slot, REFS], 0) + 1
+        option[r, HELD] = limit
+    return held
 
 
 @compiled

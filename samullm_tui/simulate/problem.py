@@ -17,6 +17,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, links_of, units_of
+from samullm_tui.simulate.options import SharedBlocks, share
 
 __all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
 
@@ -51,12 +52,16 @@ class LLMModel(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Problem:
-    """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs."""
+    """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs.
+
+    priority  [n] the lowest goes first, on engines that go by priority; None: all the same
+    """
 
     table: RequestTable
     llms: tuple[LLMModel, ...]
     gpus: int
     islands: tuple[tuple[int, ...], ...]
+    priority: IntArray | None = None
 
     @cached_property
     def links(self) -> Links:
@@ -66,6 +71,13 @@ class Problem:
     def units(self) -> IntArray:
         """For each request the number of its unit: requests with one number are served by one replica."""
         return units_of(self.table, self.links)
+
+    @cached_property
+    def shared(self) -> SharedBlocks | None:
+        """The blocks that requests have in common."""
+        block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
+        table = self.table
+        return share(table.prefix, table.prefix_tokens, table.prompt_tokens, block_size)
 
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from samullm_tui.simulate.kernel import advance, next_action_s
+from samullm_tui.simulate.prefixes import find_again
 from samullm_tui.simulate.queues import append
-from samullm_tui.simulate.requests import arrive, blocks, settle
+from samullm_tui.simulate.requests import arrive, blocks, enqueue, settle
 from samullm_tui.simulate.state import (
+    ADMITTED,
+    BLANK,
     BLOCK,
     BLOCKED,
+    BY_PRIORITY,
     CLOCK,
     COMPUTED,
     DECODED,
@@ -35,18 +39,19 @@ from samullm_tui.simulate.state import (
     PENDING_START,
     PHASE,
     PROMPT,
+    QUEUE,
     REACH,
     READY,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
+    SEEN,
     SETTLED,
+    SHARING,
     TOKENS,
     USED,
-    WAIT_COUNT,
     WAIT_HEAD,
-    WAIT_TAIL,
     WAITING,
     State,
     compiled,
@@ -98,8 +103,9 @@ def place(
 
 @compiled
 def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts: I64) -> None:
-    """KV cache and preempted requests of a kept engine, as `export` read them."""
+    """KV cache and preempted requests of a kept engine, as `export` read them. What only its prefix cache held is gone."""
     eng = s.eng[e]
+    s.clock[e, SEEN] = s.clock[e, CLOCK]
     for i in range(running.size):
         r = running[i]
         s.req[r, PROMPT] = prompts[i]
@@ -108,7 +114,12 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.req[r, PHASE] = FILLING
         append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
         eng[RUNNING] += 1
-        eng[USED] += blocks(computed[i], eng[BLOCK])
+        found = 0
+        if eng[SHARING]:
+            s.option[r, ADMITTED] = prompts[i]
+            found = find_again(s.req, s.option, s.cache[e], eng, r)
+        eng[BLANK] -= blocks(computed[i], eng[BLOCK]) - found
+        eng[USED] += blocks(computed[i], eng[BLOCK]) - found
         if computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
             settle(s, e, r)
     for i in range(waiting.size):
@@ -117,8 +128,7 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
         s.req[r, PHASE] = WAITING
         s.times[r, SCHEDULED] = s.clock[e, CLOCK]
-        append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-        eng[WAIT_COUNT] += 1
+        enqueue(s, e, r, False)
 
 
 @compiled
@@ -137,22 +147,30 @@ def arrivals(s: State) -> None:
 
 @compiled
 def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
-    """Reads the running list with the tokens in the KV cache, and the queue, into arrays of their lengths.
+    """Reads the running list with the tokens in the KV cache, and the preempted requests, into arrays that are long
+    enough. What has finished and is only leaving is not read.
 
-    Returns how many at the front of the queue were preempted; the others stand in the order of their arrival.
+    Returns how many were preempted: all others in the queue stand behind them, in the order of their arrival.
     """
-    r = s.eng[e, RUN_HEAD]
-    for i in range(running.size):
-        running[i] = r
-        computed[i] = s.req[r, COMPUTED]
-        if s.req[r, PHASE] == SETTLED:
-            computed[i] += s.eng[e, DECODED]
+    eng = s.eng[e]
+    r = eng[RUN_HEAD]
+    i = 0
+    while r >= 0:
+        if s.req[r, PHASE] < DONE:
+            running[i] = r
+            computed[i] = s.req[r, COMPUTED]
+            if s.req[r, PHASE] == SETTLED:
+                computed[i] += eng[DECODED]
+            i += 1
         r = s.req[r, NEXT]
     preempted = 0
-    r = s.eng[e, WAIT_HEAD]
+    r = eng[WAIT_HEAD]
     for i in range(waiting.size):
-        waiting[i] = r
-        preempted += not np.isnan(s.times[r, SCHEDULED])
+        if eng[BY_PRIORITY]:
+            r = s.lists[QUEUE, eng[PENDING_START] + i]
+        if not np.isnan(s.times[r, SCHEDULED]):
+            waiting[preempted] = r
+            preempted += 1
         r = s.req[r, NEXT]
     return preempted
 

@@ -97,20 +97,20 @@ class Engine:
     def schedule(self) -> tuple[Any, ModelRunnerOutput, float]:
         """Schedules and 'computes' one step: (its schedule, its output, when it ends)."""
         scheduler = self.scheduler
-        before = {id: r.num_computed_tokens for id, r in scheduler.requests.items()}
-        preempted = {id: r.num_preemptions for id, r in scheduler.requests.items()}
+        before = {key: r.num_computed_tokens for key, r in scheduler.requests.items()}
+        preempted = {key: r.num_preemptions for key, r in scheduler.requests.items()}
         output = scheduler.schedule()
-        self.preemptions += sum(r.num_preemptions - preempted[id] for id, r in scheduler.requests.items())
+        self.preemptions += sum(r.num_preemptions - preempted[key] for key, r in scheduler.requests.items())
         ids = list(output.num_scheduled_tokens)
-        tokens = [self.sample(id) for id in ids]
+        tokens = [self.sample(key) for key in ids]
         start_s = max(self.now, self.busy_until)
         if ids:
             self.busy_until = start_s + self.account(output.num_scheduled_tokens, before, start_s)
-        result = ModelRunnerOutput(ids, {id: i for i, id in enumerate(ids)}, tokens)
+        result = ModelRunnerOutput(ids, {key: i for i, key in enumerate(ids)}, tokens)
         return output, result, self.busy_until if ids else start_s
 
-    def sample(self, id: str) -> list[int]:
-        request, index = self.scheduler.requests[id], int(id)
+    def sample(self, key: str) -> list[int]:
+        request, index = self.scheduler.requests[key], int(key)
         if request.is_prefill_chunk:
             return []
         self.sampled[index] += 1
@@ -122,11 +122,11 @@ class Engine:
         """Writes down the step; its seconds."""
         prefill_tokens = decodes = context = decode_context = 0
         prefill_context = 0.0
-        for id, count in scheduled.items():
-            request = self.scheduler.requests[id]
+        for key, count in scheduled.items():
+            request = self.scheduler.requests[key]
             after = request.num_computed_tokens
             computed = after - count
-            assert computed >= before[id]
+            assert computed >= before[key]
             context += after
             if count > 1 or computed < request.num_prompt_tokens:
                 prefill_tokens += count
@@ -173,7 +173,9 @@ class Engine:
 def main() -> None:
     wanted = json.load(sys.stdin)
     init_none_hash(sha256)
-    arguments = EngineArgs(wanted["checkpoint"], max_model_len=512, enforce_eager=True, kv_cache_memory_bytes=1 << 26)
+    arguments = EngineArgs(
+        wanted["checkpoint"], max_model_len=512, enforce_eager=True, kv_cache_memory_bytes=1 << 26
+    )
     vllm_config = arguments.create_engine_config()
     json.dump([Engine(vllm_config, case).run() for case in wanted["cases"]], sys.stdout)
 

@@ -272,6 +272,21 @@ class Reference:
             for request in self.running:
                 self.pool.cache(request, max(min(request.computed, request.admitted), request.computed - 1))
 
+    def take_over(self, other: Reference) -> None:
+        """What runs on another goes on here; what has finished is gone, and so is what nobody holds."""
+        places: dict[int, int] = {}
+        self.running = [r for r in other.running if r.finish_s is None]
+        for request in self.running:
+            old, request.blocks = request.blocks, []
+            for block in old:
+                if block not in places:
+                    places[block] = self.pool.free[0]
+                self.pool.hold(request, [places[block]])
+        for block, name in other.pool.content.items():
+            if block in places:
+                self.pool.content[places[block]] = name
+                self.pool.copies.setdefault(name, []).append(places[block])
+
     def add_token(self, request: Request) -> None:
         request.tokens += 1
         if request.first_token_s is None:

@@ -89,7 +89,7 @@ def draw_case(draw: st.DrawFn) -> Case:
 
 
 @st.composite
-def draw_options(draw: st.DrawFn) -> Case:
+def draw_options(draw: st.DrawFn, *, shared: bool = True) -> Case:
     """`draw_case` with any of the options, for engines that are asynchronous, cache prefixes or go by priority."""
     c = draw(draw_case())
     n, block = len(c.prompt), c.config.block_size
@@ -101,11 +101,10 @@ def draw_options(draw: st.DrawFn) -> Case:
     )
     if draw(st.booleans()):
         c.max_tokens = [output + draw(st.sampled_from([0, 0, 1, 7])) for output in c.output]
-    if draw(st.booleans()):
+    if shared and draw(st.booleans()):
         c.prefix = [draw(st.integers(-1, 2)) for _ in range(n)]
         # A prompt that ends with a whole shared block has a second copy of it: see simulate/prefixes.py.
-        c.shared = [draw(st.integers(0, (p - 1) // block * block + block - 1)) for p in c.prompt]
-        c.shared = [min(s, (p - 1) // block * block) for s, p in zip(c.shared, c.prompt, strict=True)]
+        c.shared = [draw(st.integers(0, (p - 1) // block * block)) for p in c.prompt]
     if draw(st.booleans()):
         c.priority = [draw(st.integers(0, 3)) for _ in range(n)]
     return c

@@ -58,8 +58,13 @@ def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     assert trace.log is None
 
 
-@settings(max_examples=100, deadline=None)
-@given(draw_case(), st.lists(st.integers(1, 60), max_size=12), st.booleans(), st.integers(0, 3))
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(draw_case(), draw_options(shared=False)),
+    st.lists(st.integers(1, 60), max_size=12),
+    st.booleans(),
+    st.integers(0, 3),
+)
 def test_an_engine_served_online_gives_the_same_times(
     c: Case, pauses: list[int], stop: bool, capacity: int
 ) -> None:
@@ -79,15 +84,58 @@ def test_an_engine_served_online_gives_the_same_times(
         until += pause
         while order and c.arrival_s[order[0]] < until:
             index = order.pop(0)
-            engine.submit(index, c.prompt[index], c.output[index], c.arrival_s[index])
+            submit(engine, c, index)
         work(until)
     for index in order:
-        engine.submit(index, c.prompt[index], c.output[index], c.arrival_s[index])
+        submit(engine, c, index)
     work(np.inf)
     assert finish == {r.index: r.finish_s for r in expected.requests}
     assert (engine.iterations, engine.preemptions) == (len(expected.rows), expected.preemptions)
     assert (engine.running, engine.waiting, engine.kv_usage) == (0, 0, 0.0)
     assert engine.clock_s == expected.now
+
+
+def submit(engine: EngineSimulation, c: Case, index: int) -> None:
+    engine.submit(
+        index,
+        c.prompt[index],
+        c.output[index],
+        c.arrival_s[index],
+        stops=c.max_tokens is not None and c.output[index] < c.max_tokens[index],
+        priority=c.priority[index] if c.priority else 0,
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw_options())
+def test_every_token_is_computed_once_or_was_found_in_the_cache(c: Case) -> None:
+    """Of the plain schedule, which the compiled one equals step by step, blocks included."""
+    expected, trace = reference(c), batch(c, log=True)
+    assert trace.log is not None
+    assert (trace.log["kv_blocks"] <= c.config.usable_blocks).all()
+    assert (trace.log["num_seqs"] <= c.config.max_num_seqs).all()
+    assert (trace.log["prefill_tokens"] + trace.log["decode_seqs"] <= c.config.max_num_batched_tokens).all()
+    chunks: dict[int, list[tuple[int, int]]] = {}
+    for step in expected.work:
+        for request, before, count in step:
+            chunks.setdefault(request.index, []).append((before, before + count))
+    for request in expected.requests:
+        ends = 0
+        for before, after in chunks[request.index]:
+            cached = c.config.prefix_caching and ends == 0
+            if before != ends and not cached:
+                assert request.preemptions > 0
+                assert before == 0 or c.config.prefix_caching
+            assert c.config.prefix_caching or before in (0, ends)
+            ends = after
+        wasted = expected.stops_unforeseen(request) and c.config.async_scheduling
+        assert ends - request.tokens + 1 in ((0, 1) if wasted else (0,))
+        restarts = sum(before < after for (before, _), (_, after) in pairs(chunks[request.index]))
+        assert restarts <= request.preemptions
+
+
+def pairs(chunks: list[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    return [(later, earlier) for earlier, later in zip(chunks, chunks[1:], strict=False)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from plan_cases import NAMES, draw_application, draw_cycles, draw_plan, make_problem, make_table, one_each
+from plan_cases import (
+    NAMES,
+    draw_application,
+    draw_cycles,
+    draw_optional,
+    draw_plan,
+    make_problem,
+    make_table,
+    one_each,
+)
 from plan_reference import PlanReference
 from schedule_cases import EXACT
 
@@ -33,7 +42,7 @@ def simulated(problem: Problem, plan: Plan, output: list[int]) -> PlanTrace | No
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(draw_application(), draw_cycles()), draw_plan())
+@given(st.one_of(draw_application(), draw_cycles(), draw_optional()), draw_plan())
 def test_a_plan_is_simulated_as_by_stepping_every_engine_in_time_order(app: Application, plan: Plan) -> None:
     problem, output = app
     trace = simulated(problem, plan, output)
