@@ -225,7 +225,9 @@ class Reference:
         return scheduled
 
     def step(self) -> None:
+        preemptions, leaving = self.preemptions, len(self.leaving)
         scheduled = self.schedule()
+        assert scheduled or leaving or self.preemptions > preemptions, "the engine is stuck"
         self.seen = self.now
         if scheduled:
             self.account(scheduled)

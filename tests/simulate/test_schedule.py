@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,10 @@ def batch(c: Case, *, log: bool = False):
 @settings(max_examples=600, deadline=None)
 @given(st.one_of(draw_case(), draw_options()))
 def test_every_step_equals_the_plain_schedule(c: Case) -> None:
+    assert_every_step_equal(c)
+
+
+def assert_every_step_equal(c: Case) -> None:
     expected, trace = reference(c), batch(c, log=True)
     assert trace.log is not None
     assert trace.iterations == len(expected.rows)
@@ -47,6 +53,16 @@ def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     assert trace.first_token_s.tolist() == [r.first_token_s for r in expected.requests]
     assert trace.finish_s.tolist() == [r.finish_s for r in expected.requests]
     assert trace.makespan_s == max(r.finish_s for r in expected.requests)
+
+
+def test_a_token_computed_again_past_the_prompt_counts_as_a_decode() -> None:
+    """The second request is preempted and computed again in a chunk of its prompt and one of the one token after it."""
+    c = Case(EngineConfig(4, 3, 7, 1, 7), [0.0, 0.0], [1, 3], [3, 2])
+    assert_every_step_equal(c)
+    trace = batch(c, log=True)
+    assert trace.log is not None
+    assert trace.preemptions == 1
+    assert trace.log["decode_seqs"].sum() == 3
 
 
 @settings(max_examples=200, deadline=None)
@@ -130,12 +146,8 @@ def test_every_token_is_computed_once_or_was_found_in_the_cache(c: Case) -> None
             ends = after
         wasted = expected.stops_unforeseen(request) and c.config.async_scheduling
         assert ends - request.tokens + 1 in ((0, 1) if wasted else (0,))
-        restarts = sum(before < after for (before, _), (_, after) in pairs(chunks[request.index]))
+        restarts = sum(after[0] < before[1] for before, after in pairwise(chunks[request.index]))
         assert restarts <= request.preemptions
-
-
-def pairs(chunks: list[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    return [(later, earlier) for earlier, later in zip(chunks, chunks[1:], strict=False)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -153,6 +153,18 @@ def test_an_engine_does_not_run_ahead_of_what_comes_back_to_it() -> None:
     assert trace.finish_s[3] < trace.finish_s[6] < trace.finish_s[0]
 
 
+def test_an_engine_that_feeds_what_is_waited_for_over_others_stops_with_the_stage() -> None:
+    """A feeds B and B feeds C, but not what C waits for: A's long request is cut where C is done."""
+    table = make_table([0, 1, 1, 2], [5, 5, 5, 5], [[], [0], [], [2]])
+    problem = make_problem(table, load_s=0.0)
+    stage = one_each("A", "B", "C", until=("C",))
+    trace = simulate_stage(problem, np.array([90, 3, 3, 3]), Progress.fresh(problem), stage, frozenset(), 0.0)
+    (a,) = (state for replica, state in trace.progress.engines.items() if replica.llm == "A")
+    longest_step_s = problem.llms[0].shape(1).latency.seconds(1, 0, 0.0, 1, 95.0)
+    assert trace.end_s <= a.clock_s <= trace.end_s + longest_step_s
+    assert 3 < trace.progress.generated[0] < 20
+
+
 def test_a_stopped_engine_loses_its_cache_and_keeps_its_tokens() -> None:
     table = make_table([0, 1], [10, 10])
     problem = make_problem(table)
