@@ -131,6 +131,13 @@ def simulate_requests(
     )
 
 
+def memory_bytes(count: int, config: EngineConfig, latency: IterationLatency) -> int:
+    """What `simulate_requests` takes for so many requests besides its arguments, shared blocks left out."""
+    one, two = (sum(array.nbytes for array in make_state(n, [(config, latency)])) for n in (1, 2))
+    checks = 3 * 8
+    return one + (two - one + checks) * count
+
+
 def run(s: State) -> list[FloatArray]:
     """Until nothing is left to do. Returns the rows logged, in pieces."""
     pieces = []

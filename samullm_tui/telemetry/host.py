@@ -8,7 +8,7 @@ import psutil
 
 from samullm_tui.domain.event import HostSample
 
-__all__ = ["sample_host"]
+__all__ = ["available_bytes", "sample_host"]
 
 
 def sample_host(path: Path) -> HostSample:
@@ -26,3 +26,8 @@ def sample_host(path: Path) -> HostSample:
         memory_total_bytes=memory.total,
         disk_free_bytes=psutil.disk_usage(str(existing)).free,
     )
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    return int(psutil.virtual_memory().available)

@@ -9,13 +9,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from reference import Request
 
-from samullm_tui.latency.model import IterationLatency
+from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 
 # Powers of two: sums of such seconds are exact in binary, so that times can be compared with ==.
-EXACT = IterationLatency(
-    (1 / 16, 1 / 256, 1 / 512, 1 / 1024, 0.0, 0.0, 1 / 1024, 0.0, 1 / 65536, 1 / 32768, 0.0)
-)
+COSTS = {
+    "constant_s": 1 / 16,
+    "per_sequence_s": 1 / 256,
+    "per_token_s": 1 / 512,
+    "per_token_above_64_s": 1 / 1024,
+    "per_token_above_512_s": 1 / 1024,
+    "per_prefill_context_s": 1 / 65536,
+    "per_decode_context_s": 1 / 32768,
+}
+EXACT = IterationLatency(tuple(COSTS.get(name, 0.0) for name in COEFFICIENTS))
 
 
 @dataclass
