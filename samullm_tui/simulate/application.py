@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from samullm_tui.domain.errors import PlanError
@@ -31,24 +30,18 @@ from samullm_tui.simulate.problem import (
 from samullm_tui.simulate.state import (
     BUSY,
     CLOCK,
-    DONE,
     END,
     ENGINE,
-    FINISH,
     LEAVERS,
     LEFT,
     LLM,
-    ORIGIN,
-    PHASE,
     PROMPT,
-    REFUSED,
     RUNNING,
-    TOKENS,
     WAIT_COUNT,
     State,
     make_state,
 )
-from samullm_tui.simulate.together import arrivals, export, place, restore, serve, write_tokens
+from samullm_tui.simulate.together import arrivals, collect, export, place, refusals, restore, serve, split
 
 __all__ = [
     "LLMModel",
@@ -99,7 +92,6 @@ def simulate_stage(
     check_end(problem, s, targets, end_s)
     if not s.llm[:, LEFT].any():  # the steps in progress finished everything else too
         end_s = float(s.llm[:, END].max())
-    write_tokens(s)
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
@@ -238,10 +230,10 @@ def take_over(s: State, e: int, state: EngineState, start_s: float) -> None:
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
     """Raises PlanError when an engine's KV cache is too small for a request, or the stage never ends."""
-    too_large = np.flatnonzero(s.req[:, PHASE] == REFUSED)
-    if len(too_large):
-        llm = problem.llms[int(s.req[too_large[0], LLM])].name
-        what = f"{len(too_large)} requests are larger than the KV cache of its engine"
+    count, first = refusals(s)
+    if count:
+        llm = problem.llms[int(s.req[first, LLM])].name
+        what = f"{count} requests are larger than the KV cache of its engine"
         raise PlanError(Wrong("", llm, what, "a larger tp, or a smaller context"))
     if end_s < 0:
         open_llms = [
@@ -254,10 +246,16 @@ def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> No
 
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica]) -> Progress:
     """What the kernels have done, as plain arrays of its own."""
-    done = s.req[:, PHASE] >= DONE
-    generated = np.where(before.done, before.generated, s.req[:, TOKENS] - s.req[:, ORIGIN])
-    finish_s = np.where(before.done, before.finish_s, s.times[:, FINISH])
-    engines = {replica: engine_after(s, e, done) for e, replica in enumerate(replicas)}
+    done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
+    engine_of = np.empty(len(done), np.int64)
+    starts = np.zeros(len(replicas) + 1, np.int64)
+    collect(s, done, generated, finish_s, engine_of, starts)
+    np.cumsum(starts, out=starts)
+    assigned = np.empty(starts[-1], np.int64)
+    ends = starts[1:].copy()
+    split(engine_of, starts[:-1], assigned)
+    pieces = np.split(assigned, ends[:-1])
+    engines = {replica: engine_after(s, e, pieces[e]) for e, replica in enumerate(replicas)}
     return Progress(done, generated, finish_s, engines)
 
 
@@ -275,13 +273,12 @@ def busy_s(
     return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
 
 
-def engine_after(s: State, e: int, done: npt.NDArray[np.bool_]) -> EngineState:
+def engine_after(s: State, e: int, assigned: IntArray) -> EngineState:
     running = np.zeros(s.eng[e, RUNNING] - s.eng[e, LEAVERS], np.int64)
     waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
     computed = np.zeros_like(running)
     waiting = waiting[: export(s, e, running, computed, waiting)]
     prompts = s.req[np.concatenate([running, waiting]), PROMPT]
-    assigned = np.flatnonzero((s.req[:, ENGINE] == e) & ~done)
     return EngineState(float(s.clock[e, CLOCK]), running, computed, waiting, prompts, assigned)
 
 

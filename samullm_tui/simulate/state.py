@@ -163,6 +163,14 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     state.latency[e] = latency.vector()
 
 
+@compiled
+def put_outside(req: I64) -> None:
+    """Every request as it is before an engine knows it."""
+    for r in range(req.shape[0]):
+        req[r, PREV] = req[r, NEXT] = req[r, POS] = req[r, ENGINE] = -1
+        req[r, ORDER] = r
+
+
 def make_state(
     n: int,
     engines: Sequence[tuple[EngineConfig, IterationLatency]],
@@ -181,8 +189,7 @@ def make_state(
     queue = any(config.scheduling_policy == "priority" for config, _ in engines)
     nodes = max(config.usable_blocks if config.prefix_caching else 0 for config, _ in engines)
     req = np.zeros((n, 13), np.int64)
-    req[:, [PREV, NEXT, POS, ENGINE]] = -1
-    req[:, ORDER] = np.arange(n)
+    put_outside(req)
     state = State(
         req=req,
         times=np.full((n, 6), np.nan),

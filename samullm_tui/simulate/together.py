@@ -7,6 +7,7 @@ may, so there is no deadlock; an engine that nobody feeds any more runs in one g
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from samullm_tui.simulate.kernel import advance, next_action_s
 from samullm_tui.simulate.prefixes import find_again
@@ -27,6 +28,7 @@ from samullm_tui.simulate.state import (
     ENGINE,
     F64,
     FILLING,
+    FINISH,
     HAND_BACK,
     I64,
     LEFT,
@@ -42,6 +44,7 @@ from samullm_tui.simulate.state import (
     QUEUE,
     REACH,
     READY,
+    REFUSED,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
@@ -57,7 +60,9 @@ from samullm_tui.simulate.state import (
     compiled,
 )
 
-__all__ = ["arrivals", "export", "place", "restore", "serve", "write_tokens"]
+__all__ = ["arrivals", "collect", "export", "place", "refusals", "restore", "serve", "split"]
+
+Bools = npt.NDArray[np.bool_]
 
 
 @compiled
@@ -176,11 +181,49 @@ def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
 
 
 @compiled
-def write_tokens(s: State) -> None:
-    """Writes down the tokens of settled requests, which are otherwise only implied."""
+def refusals(s: State) -> tuple[int, int]:
+    """(requests that are larger than the KV cache of their engine, the first of them)."""
+    count, first = 0, -1
     for r in range(s.req.shape[0]):
-        if s.req[r, PHASE] == SETTLED:
-            s.req[r, TOKENS] = s.req[r, COMPUTED] + s.eng[s.req[r, ENGINE], DECODED] + 1
+        if s.req[r, PHASE] == REFUSED:
+            count += 1
+            if first < 0:
+                first = r
+    return count, first
+
+
+@compiled
+def collect(s: State, done: Bools, generated: I64, finish_s: F64, engine_of: I64, counts: I64) -> None:
+    """Writes down how far every request is that was not done before, and on which engine it goes on.
+
+    engine_of [n] is -1 where a request does not; counts [E + 1] those of each engine, in places 1 to E.
+    """
+    for r in range(done.size):
+        engine_of[r] = -1
+        if done[r]:
+            continue
+        phase = s.req[r, PHASE]
+        e = s.req[r, ENGINE]
+        if phase >= DONE:
+            done[r] = True
+            finish_s[r] = s.times[r, FINISH]
+        elif e >= 0:
+            engine_of[r] = e
+            counts[e + 1] += 1
+        tokens = s.req[r, TOKENS]
+        if phase == SETTLED:
+            tokens = s.req[r, COMPUTED] + s.eng[e, DECODED] + 1
+        generated[r] = tokens - s.req[r, ORIGIN]
+
+
+@compiled
+def split(engine_of: I64, starts: I64, requests: I64) -> None:
+    """The requests of each engine, one engine's behind the other's. `starts` [E] is where each begins, then ends."""
+    for r in range(engine_of.size):
+        e = engine_of[r]
+        if e >= 0:
+            requests[starts[e]] = r
+            starts[e] += 1
 
 
 @compiled
