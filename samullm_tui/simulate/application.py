@@ -17,6 +17,7 @@ from samullm_tui.domain.errors import Problem as Wrong
 from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.dealing import deal
+from samullm_tui.simulate.graph import Links, no_links
 from samullm_tui.simulate.options import set_options
 from samullm_tui.simulate.problem import (
     EngineState,
@@ -35,13 +36,16 @@ from samullm_tui.simulate.state import (
     LEAVERS,
     LEFT,
     LLM,
+    PHASE,
     PROMPT,
+    REFUSALS,
+    REFUSED,
     RUNNING,
     WAIT_COUNT,
     State,
     make_state,
 )
-from samullm_tui.simulate.together import arrivals, collect, export, place, refusals, restore, serve, split
+from samullm_tui.simulate.together import arrivals, collect, export, link_served, place, restore, serve, split
 
 __all__ = [
     "LLMModel",
@@ -81,11 +85,15 @@ def simulate_stage(
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
     engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
-    s = stage_state(problem, output_tokens, progress, shapes, engine_of)
+    served = np.flatnonzero(engine_of >= 0)
+    row_of = np.full(len(engine_of), -1, np.int64)
+    row_of[served] = np.arange(len(served))
+    s = stage_state(problem, output_tokens, progress, shapes, engine_of, served, row_of)
+    s.llm[:, LEFT] = left
     for e, (replica, shape) in enumerate(zip(replicas, shapes, strict=True)):
         s.clock[e, CLOCK] = start_s + shape.load_s
         if replica in kept:
-            take_over(s, e, kept[replica], start_s)
+            take_over(s, e, kept[replica], start_s, row_of)
     arrivals(s)
     engine_llm = np.array([problem.index(r.llm) for r in replicas], np.int64)
     end_s = float(serve(s, engine_llm, targets, np.zeros(len(replicas))))
@@ -95,7 +103,7 @@ def simulate_stage(
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
-        progress=progress_after(s, progress, replicas),
+        progress=progress_after(s, progress, replicas, served),
         spans=tuple(
             Span(r.llm, r.gpus, start_s, start_s if r in kept else start_s + shape.load_s, end_s)
             for r, shape in zip(replicas, shapes, strict=True)
@@ -188,28 +196,34 @@ def stage_state(
     progress: Progress,
     shapes: Sequence[ShapeModel],
     engine_of: IntArray,
+    served: IntArray,
+    row_of: IntArray,
 ) -> State:
-    """All unfinished requests as they stand, on fresh engines of these shapes."""
+    """The requests that are served as they stand, on fresh engines of these shapes. Row i is request served[i]."""
     table = problem.table
     engines = [(shape.config, shape.latency) for shape in shapes]
+    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     caching = any(shape.config.prefix_caching for shape in shapes)
-    shared = problem.shared if caching else None
+    shared = problem.shared(output_tokens, served) if caching else None
     slots = shared.slots if shared else 0
-    s = make_state(len(table), engines, llms=len(problem.llms), links=problem.links, slots=slots)
-    s.req[:, LLM] = table.llm
-    set_options(s, output_tokens, table.max_tokens, shared, problem.priority)
+    links = served_links(problem.links, served, row_of)
+    s = make_state(len(served), engines, llms=len(problem.llms), links=links, slots=slots)
+    if any(not shape.config.plain for shape in shapes):
+        priority = None if problem.priority is None else problem.priority[served]
+        set_options(s, output_tokens[served], table.max_tokens[served], shared, priority)
     graph = (table.parent_start, table.parents, table.fed)
-    place(
-        s,
-        engine_of,
-        table.prompt_tokens,
-        np.ascontiguousarray(output_tokens, np.int64),
-        *graph,
-        progress.done,
-        progress.generated,
-        progress.finish_s,
-    )
+    sizes = (table.llm, table.prompt_tokens, output_tokens)
+    place(s, served, engine_of, *sizes, *graph, progress.done, progress.generated, progress.finish_s)
     return s
+
+
+def served_links(links: Links, served: IntArray, row_of: IntArray) -> Links:
+    """The links among the requests that are served, by their rows."""
+    if not len(links.children):
+        return no_links(len(served))
+    some = Links(np.empty(len(served) + 1, np.int64), np.empty_like(links.children))
+    link_served(served, row_of, links.start, links.children, some.start, some.children)
+    return some
 
 
 def idle(clock_s: float) -> EngineState:
@@ -218,22 +232,23 @@ def idle(clock_s: float) -> EngineState:
     return EngineState(clock_s, none, none, none, none, none)
 
 
-def take_over(s: State, e: int, state: EngineState, start_s: float) -> None:
+def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntArray) -> None:
     """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
     s.clock[e, CLOCK] = max(start_s, state.clock_s)
-    stays = s.req[state.waiting, ENGINE] == e
+    waiting = row_of[state.waiting]
+    stays = s.req[waiting, ENGINE] == e
     prompts = np.concatenate(
         [state.prompts[: len(state.running)], state.prompts[len(state.running) :][stays]]
     )
-    restore(s, e, state.running, state.computed, state.waiting[stays], prompts)
+    restore(s, e, row_of[state.running], state.computed, waiting[stays], prompts)
 
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
     """Raises PlanError when an engine's KV cache is too small for a request, or the stage never ends."""
-    count, first = refusals(s)
-    if count:
-        llm = problem.llms[int(s.req[first, LLM])].name
-        what = f"{count} requests are larger than the KV cache of its engine"
+    if s.misc[REFUSALS]:
+        large = s.req[:, PHASE] == REFUSED
+        llm = problem.llms[int(s.req[large, LLM][0])].name
+        what = f"{int(large.sum())} requests are larger than the KV cache of its engine"
         raise PlanError(Wrong("", llm, what, "a larger tp, or a smaller context"))
     if end_s < 0:
         open_llms = [
@@ -244,18 +259,18 @@ def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> No
         raise PlanError(open_llms)
 
 
-def progress_after(s: State, before: Progress, replicas: Sequence[Replica]) -> Progress:
+def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
     """What the kernels have done, as plain arrays of its own."""
     done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
-    engine_of = np.empty(len(done), np.int64)
+    engine_of = np.empty(len(served), np.int64)
     starts = np.zeros(len(replicas) + 1, np.int64)
-    collect(s, done, generated, finish_s, engine_of, starts)
+    collect(s, served, done, generated, finish_s, engine_of, starts)
     np.cumsum(starts, out=starts)
     assigned = np.empty(starts[-1], np.int64)
-    ends = starts[1:].copy()
-    split(engine_of, starts[:-1], assigned)
+    ends = starts[1:].tolist()
+    split(served, engine_of, starts[:-1], assigned)
     pieces = np.split(assigned, ends[:-1])
-    engines = {replica: engine_after(s, e, pieces[e]) for e, replica in enumerate(replicas)}
+    engines = {replica: engine_after(s, e, pieces[e], served) for e, replica in enumerate(replicas)}
     return Progress(done, generated, finish_s, engines)
 
 
@@ -273,13 +288,14 @@ def busy_s(
     return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
 
 
-def engine_after(s: State, e: int, assigned: IntArray) -> EngineState:
+def engine_after(s: State, e: int, assigned: IntArray, served: IntArray) -> EngineState:
     running = np.zeros(s.eng[e, RUNNING] - s.eng[e, LEAVERS], np.int64)
     waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
     computed = np.zeros_like(running)
     waiting = waiting[: export(s, e, running, computed, waiting)]
     prompts = s.req[np.concatenate([running, waiting]), PROMPT]
-    return EngineState(float(s.clock[e, CLOCK]), running, computed, waiting, prompts, assigned)
+    clock_s = float(s.clock[e, CLOCK])
+    return EngineState(clock_s, served[running], computed, served[waiting], prompts, assigned)
 
 
 class Spans:

@@ -26,6 +26,7 @@ from samullm_tui.simulate.state import (
     LRU_SPARE,
     LRU_TAIL,
     NODE,
+    ORIGIN,
     OWNER,
     PREFIX,
     REFS,
@@ -124,12 +125,18 @@ def free_cached(
 
 
 @compiled
+def sharable(req: I64, option: I64, eng: I64, r: int) -> int:
+    """Whole blocks of its prompt that r shares, but for one that its last token ends: that is computed again."""
+    return int(min(option[r, SHARED], req[r, ORIGIN] - 1) // eng[BLOCK])
+
+
+@compiled
 def found(req: I64, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
     """(shared blocks that r finds cached, blocks of its own after them, how many of both nobody holds)."""
     most = (req[r, TOKENS] - 1) // eng[BLOCK]
     shared = idle = 0
     if option[r, PREFIX] >= 0:
-        limit = min(option[r, SHARED] // eng[BLOCK], most)
+        limit = min(sharable(req, option, eng, r), most)
         while shared < limit and cache[option[r, PREFIX] + shared, REFS] >= 0:
             idle += cache[option[r, PREFIX] + shared, REFS] == 0
             shared += 1
@@ -164,7 +171,7 @@ def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
     """The whole blocks that r has computed of what it shares can be found by others, from the same step on."""
     if option[r, PREFIX] < 0:
         return
-    limit = min(option[r, SHARED], req[r, COMPUTED]) // eng[BLOCK]
+    limit = min(sharable(req, option, eng, r), req[r, COMPUTED] // eng[BLOCK])
     while option[r, HELD] < limit and cache[option[r, PREFIX] + option[r, HELD], REFS] < 0:
         cache[option[r, PREFIX] + option[r, HELD], REFS] = 1
         option[r, HELD] += 1
@@ -178,7 +185,7 @@ def find_again(req: I64, option: I64, cache: I64, eng: I64, r: int) -> int:
     """
     held = 0
     if option[r, PREFIX] >= 0:
-        limit = min(option[r, SHARED], req[r, COMPUTED]) // eng[BLOCK]
+        limit = min(sharable(req, option, eng, r), req[r, COMPUTED] // eng[BLOCK])
         for slot in range(option[r, PREFIX], option[r, PREFIX] + limit):
             held += cache[slot, REFS] > 0
             cache[slot, REFS] = max(cache[slot, REFS], 0) + 1

@@ -72,12 +72,16 @@ class Problem:
         """For each request the number of its unit: requests with one number are served by one replica."""
         return units_of(self.table, self.links)
 
-    @cached_property
-    def shared(self) -> SharedBlocks | None:
-        """The blocks that requests have in common."""
-        block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
+    def shared(self, output_tokens: IntArray, served: IntArray) -> SharedBlocks | None:
+        """The blocks that the requests `served` have in common; what is fed to a prompt is part of it."""
         table = self.table
-        return share(table.prefix, table.prefix_tokens, table.prompt_tokens, block_size)
+        if table.prefix is None or table.prefix_tokens is None:
+            return None
+        block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
+        children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
+        fed = np.bincount(children, output_tokens[table.parents] * table.fed, len(table)).astype(np.int64)
+        prompts = (table.prompt_tokens + fed)[served]
+        return share(table.prefix[served], table.prefix_tokens[served], prompts, block_size)
 
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""

@@ -51,6 +51,7 @@ from samullm_tui.simulate.state import (
     QUEUE,
     REACH,
     READY,
+    REFUSALS,
     REFUSED,
     RUN_HEAD,
     RUN_TAIL,
@@ -160,6 +161,7 @@ def take_arrivals(s: State, e: int) -> None:
             finish(s, e, r, now)
             if too_large:
                 s.req[r, PHASE] = REFUSED
+                s.misc[REFUSALS] += 1
             continue
         s.req[r, LIMIT] = limit
         s.req[r, PHASE] = WAITING

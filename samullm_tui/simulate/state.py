@@ -93,9 +93,9 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 # are seen by the next schedule of an asynchronous engine.
 CLOCK, BUSY, SEEN = range(3)
 
-# Columns of misc: finished requests so far, rows logged, whether to log, whether to stop at a finish,
-# and whether the engine has to hand back because the feeds between engines changed.
-FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK = range(5)
+# Columns of misc: finished requests so far, rows logged, whether to log, whether to stop at a finish, whether the
+# engine has to hand back because the feeds between engines changed, and requests larger than their KV cache.
+FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK, REFUSALS = range(6)
 
 # Rows of lists, columns of llm, parts of feeds.
 ARRIVALS, FINISHES, QUEUE = range(3)
@@ -199,7 +199,7 @@ def make_state(
         lists=np.zeros((3 if queue else 2, n), np.int64),
         ends=np.zeros((count, min(seqs, max(n, 1))), np.int64),
         hist=np.zeros((count, block), np.int64),
-        misc=np.zeros(5, np.int64),
+        misc=np.zeros(6, np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS))),
         child_start=links.start,
         children=links.children,

@@ -44,7 +44,6 @@ from samullm_tui.simulate.state import (
     QUEUE,
     REACH,
     READY,
-    REFUSED,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
@@ -60,7 +59,7 @@ from samullm_tui.simulate.state import (
     compiled,
 )
 
-__all__ = ["arrivals", "collect", "export", "place", "refusals", "restore", "serve", "split"]
+__all__ = ["arrivals", "collect", "export", "link_served", "place", "restore", "serve", "split"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -68,21 +67,24 @@ Bools = npt.NDArray[np.bool_]
 @compiled
 def place(
     s: State,
+    served: I64,
     engine_of: I64,
+    llm: I64,
     prompt: I64,
     output: I64,
     start: I64,
     parents: I64,
     fed: I64,
-    done: I64,
+    done: Bools,
     generated: I64,
     finish_s: F64,
 ) -> None:
-    """Writes every unfinished request as it stands: prompt with what its parents gave, tokens it has, its engine."""
-    for r in range(engine_of.size):
-        if done[r]:
-            s.req[r, PHASE] = DONE
-            continue
+    """Writes every request that is served as it stands: prompt with what its parents gave, tokens it has, its engine.
+
+    Row i of the state is request served[i]; all other arrays are of the whole application.
+    """
+    for row in range(served.size):
+        r = served[row]
         origin = prompt[r]
         blocked = 0
         ready_s = 0.0
@@ -90,20 +92,36 @@ def place(
             p = parents[i]
             if not done[p]:
                 blocked += 1
-                if engine_of[p] >= 0 and engine_of[r] >= 0 and engine_of[p] != engine_of[r]:
+                if engine_of[p] >= 0 and engine_of[p] != engine_of[r]:
                     s.feeds[EDGES, engine_of[p], engine_of[r]] += 1
                 continue
             ready_s = max(ready_s, finish_s[p])
             if fed[i]:
                 origin += generated[p]
-        s.req[r, ORIGIN] = origin
-        s.req[r, PROMPT] = origin + generated[r]
-        s.req[r, TOKENS] = origin + generated[r]
-        s.req[r, LIMIT] = origin + output[r]
-        s.req[r, BLOCKED] = blocked
-        s.req[r, ENGINE] = engine_of[r]
-        s.times[r, READY] = ready_s
-        s.llm[s.req[r, LLM], LEFT] += 1
+        s.req[row, LLM] = llm[r]
+        s.req[row, ORIGIN] = origin
+        s.req[row, PROMPT] = origin + generated[r]
+        s.req[row, TOKENS] = origin + generated[r]
+        s.req[row, LIMIT] = origin + output[r]
+        s.req[row, BLOCKED] = blocked
+        s.req[row, ENGINE] = engine_of[r]
+        s.times[row, READY] = ready_s
+
+
+@compiled
+def link_served(
+    served: I64, row_of: I64, start: I64, children: I64, child_start: I64, served_children: I64
+) -> None:
+    """The links between the requests that are served, by their rows; `served_children` is long enough for all."""
+    count = 0
+    for row in range(served.size):
+        child_start[row] = count
+        for i in range(start[served[row]], start[served[row] + 1]):
+            child = row_of[children[i] >> 1]
+            if child >= 0:
+                served_children[count] = 2 * child + (children[i] & 1)
+                count += 1
+    child_start[served.size] = count
 
 
 @compiled
@@ -181,48 +199,36 @@ def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
 
 
 @compiled
-def refusals(s: State) -> tuple[int, int]:
-    """(requests that are larger than the KV cache of their engine, the first of them)."""
-    count, first = 0, -1
-    for r in range(s.req.shape[0]):
-        if s.req[r, PHASE] == REFUSED:
-            count += 1
-            if first < 0:
-                first = r
-    return count, first
+def collect(
+    s: State, served: I64, done: Bools, generated: I64, finish_s: F64, engine_of: I64, counts: I64
+) -> None:
+    """Writes down how far every request that was served is, and on which engine it goes on.
 
-
-@compiled
-def collect(s: State, done: Bools, generated: I64, finish_s: F64, engine_of: I64, counts: I64) -> None:
-    """Writes down how far every request is that was not done before, and on which engine it goes on.
-
-    engine_of [n] is -1 where a request does not; counts [E + 1] those of each engine, in places 1 to E.
+    engine_of [rows] is -1 where a request does not; counts [E + 1] those of each engine, in places 1 to E.
     """
-    for r in range(done.size):
-        engine_of[r] = -1
-        if done[r]:
-            continue
-        phase = s.req[r, PHASE]
-        e = s.req[r, ENGINE]
+    for row in range(served.size):
+        r = served[row]
+        phase = s.req[row, PHASE]
         if phase >= DONE:
+            engine_of[row] = -1
             done[r] = True
-            finish_s[r] = s.times[r, FINISH]
-        elif e >= 0:
-            engine_of[r] = e
-            counts[e + 1] += 1
-        tokens = s.req[r, TOKENS]
+            finish_s[r] = s.times[row, FINISH]
+        else:
+            engine_of[row] = s.req[row, ENGINE]
+            counts[s.req[row, ENGINE] + 1] += 1
+        tokens = s.req[row, TOKENS]
         if phase == SETTLED:
-            tokens = s.req[r, COMPUTED] + s.eng[e, DECODED] + 1
-        generated[r] = tokens - s.req[r, ORIGIN]
+            tokens = s.req[row, COMPUTED] + s.eng[s.req[row, ENGINE], DECODED] + 1
+        generated[r] = tokens - s.req[row, ORIGIN]
 
 
 @compiled
-def split(engine_of: I64, starts: I64, requests: I64) -> None:
+def split(served: I64, engine_of: I64, starts: I64, requests: I64) -> None:
     """The requests of each engine, one engine's behind the other's. `starts` [E] is where each begins, then ends."""
-    for r in range(engine_of.size):
-        e = engine_of[r]
+    for row in range(engine_of.size):
+        e = engine_of[row]
         if e >= 0:
-            requests[starts[e]] = r
+            requests[starts[e]] = served[row]
             starts[e] += 1
 
 
