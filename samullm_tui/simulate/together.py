@@ -135,6 +135,7 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
         s.req[r, COMPUTED] = computed[i]
         s.req[r, PHASE] = FILLING
+        s.times[r, SCHEDULED] = s.clock[e, CLOCK]  # known to have run, should it be preempted
         append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
         eng[RUNNING] += 1
         found = 0
