@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
@@ -45,7 +46,7 @@ class Pool:
     def __init__(self, config: EngineConfig) -> None:
         self.size = config.block_size
         self.caching = config.prefix_caching
-        self.free = list(range(config.kv_blocks - 1))
+        self.free = deque(range(config.kv_blocks - 1))
         self.holders = [0] * len(self.free)
         self.content: dict[int, object] = {}
         self.copies: dict[object, list[int]] = {}
@@ -74,15 +75,16 @@ class Pool:
     def hold(self, request: Request, blocks: list[int]) -> None:
         for block in blocks:
             if self.holders[block] == 0:
-                self.free.remove(block)
+                self.free.remove(block)  # a new block stands first
             self.holders[block] += 1
         request.blocks += blocks
 
     def give(self, request: Request, count: int) -> None:
-        for block in self.free[:count]:
+        blocks = list(islice(self.free, count))
+        for block in blocks:
             if block in self.content:
                 self.copies[self.content.pop(block)].remove(block)
-        self.hold(request, self.free[:count])
+        self.hold(request, blocks)
 
     def cache(self, request: Request, tokens: int) -> None:
         """Whole blocks of its first `tokens` tokens can be found from now on."""
@@ -99,7 +101,7 @@ class Pool:
             self.holders[block] -= 1
             if self.holders[block] == 0:
                 (self.free if block in self.content else blank).append(block)
-        self.free[:0] = blank
+        self.free.extendleft(reversed(blank))
         request.blocks = []
 
 
@@ -156,10 +158,11 @@ class Reference:
         early = request.max_tokens is not None and request.output < request.max_tokens
         return early and ends < self.config.max_model_len
 
-    def preempt(self, scheduled: list[tuple[Request, int]]) -> Request:
-        """The last by priority, or in running order; what was scheduled of it in this step is not."""
+    def preempt(self, scheduled: list[tuple[Request, int]]) -> tuple[Request, int]:
+        """The last by priority, or in running order, and its place; what was scheduled of it in this step is not."""
         victim = max(self.running, key=lambda r: r.rank) if self.by_priority() else self.running[-1]
-        self.running.remove(victim)
+        index = self.running.index(victim)
+        del self.running[index]
         for entry in [entry for entry in scheduled if entry[0] is victim]:
             scheduled.remove(entry)
         self.pool.release(victim)
@@ -170,28 +173,32 @@ class Reference:
             self.leaving.remove(victim)
         else:
             self.waiting.appendleft(victim)
-        return victim
+        return victim, index
 
     def schedule_running(self) -> tuple[list[tuple[Request, int]], bool]:
         """(running requests with the tokens each computes, whether something was preempted)."""
         scheduled: list[tuple[Request, int]] = []
         preempted = self.preemptions
-        tried: list[Request] = []
-        while todo := [r for r in self.running if r not in tried]:
-            request = todo[0]
-            tried.append(request)
-            budget = self.config.max_num_batched_tokens - sum(n for _, n in scheduled)
+        place, budget = 0, self.config.max_num_batched_tokens
+        while place < len(self.running):
+            request = self.running[place]
+            place += 1
             room = self.config.max_model_len - request.computed - 1
             count = min(request.tokens - request.computed, budget, room)
             if request in self.leaving:
                 count = 1 if self.stops_unforeseen(request) else 0
             if count <= 0:
                 continue
-            while self.pool.missing(request, request.computed + count) > len(self.pool.free):
-                if self.preempt(scheduled) is request:
+            need = self.pool.missing(request, request.computed + count)
+            while need > len(self.pool.free):
+                victim, index = self.preempt(scheduled)
+                budget = self.config.max_num_batched_tokens - sum(n for _, n in scheduled)
+                place -= index < place
+                if victim is request:
                     return scheduled, True
-            self.pool.give(request, self.pool.missing(request, request.computed + count))
+            self.pool.give(request, need)
             scheduled.append((request, count))
+            budget -= count
             self.cache(request, request.computed + count)
         return scheduled, self.preemptions > preempted
 
@@ -258,7 +265,7 @@ class Reference:
                 sum(n for _, n in prefills),
                 len(decodes),
                 sum(r.computed for r, _ in scheduled),
-                len({block for r in self.running for block in r.blocks}),
+                self.config.kv_blocks - 1 - len(self.pool.free),
             )
         )
         self.now += seconds
@@ -270,7 +277,7 @@ class Reference:
             self.pool.release(request)
             self.running.remove(request)
         self.leaving = []
-        if self.config.async_scheduling:
+        if self.config.async_scheduling and self.pool.caching:
             for request in self.running:
                 self.pool.cache(request, max(min(request.computed, request.admitted), request.computed - 1))
 
