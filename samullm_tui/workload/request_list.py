@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -94,16 +95,19 @@ def _columns(names: Sequence[str], file: str) -> list[str]:
 def _at_once(path: Path, places: list[int]) -> npt.NDArray[np.float64] | None:
     """All rows, read by NumPy. None when one is not numbers: then somebody has to find out which."""
     try:
-        return np.loadtxt(
-            path,
-            delimiter=",",
-            skiprows=1,
-            usecols=places,
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-            encoding="utf-8-sig",
-        ).reshape(-1, len(places))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a file without rows is a list without requests
+            table = np.loadtxt(
+                path,
+                delimiter=",",
+                skiprows=1,
+                usecols=places,
+                ndmin=2,
+                comments=None,
+                quotechar='"',
+                encoding="utf-8-sig",
+            )
+        return table.reshape(-1, len(places))
     except ValueError:
         return None
 
