@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from samullm_tui import __version__
+from samullm_tui.simulate.config import POLICIES
 
 __all__ = ["parse"]
 
@@ -187,6 +188,14 @@ def _measurement_verbs(verbs: Verbs[Parser]) -> None:
     parser.add_argument("--latency", type=Path, required=True, metavar="PROFILE.json")
     for name in ("max-num-seqs", "max-num-batched-tokens", "kv-blocks", "block-size", "max-model-len"):
         parser.add_argument(f"--{name}", type=_positive, metavar="N", help="default: the profile's")
+    text = "schedule a step before the tokens of the last one are known (vLLM on GPUs); column max_tokens"
+    parser.add_argument("--async-scheduling", action="store_true", help=text)
+    text = (
+        "find common beginnings computed; columns prefix (one number for all that begin alike), prefix_tokens"
+    )
+    parser.add_argument("--prefix-caching", action="store_true", help=text)
+    text = "priority: the lowest number of the column priority first"
+    parser.add_argument("--scheduling-policy", choices=POLICIES, default="fcfs", help=text)
     parser.add_argument("--iterations", type=Path, metavar="OUT.csv", help="write what every step did")
     parser.add_argument(
         "--requests", type=Path, metavar="OUT.csv", help="write when every request was served"

@@ -14,10 +14,16 @@ from samullm_tui.domain.errors import InputError, Problem, ProfileError
 from samullm_tui.latency.fit import Fit, fit
 from samullm_tui.latency.measurements import parse_iterations
 from samullm_tui.latency.profile import Profile, decode_profile, encode_profile
+from samullm_tui.simulate.batch import memory_bytes
 from samullm_tui.simulate.engine import EngineConfig, EngineTrace, simulate_requests
+from samullm_tui.telemetry.host import available_bytes
 from samullm_tui.workload.request_list import RequestList, read_request_list
 
 __all__ = ["fit_latency", "simulate"]
+
+GIB = 2**30
+ROWS_AT_ONCE = 100_000
+"""Written to a file in pieces, so that a row is a Python object for a moment only."""
 
 
 def simulate(arguments: Namespace) -> int:
@@ -25,6 +31,7 @@ def simulate(arguments: Namespace) -> int:
     requests = read_request_list(arguments.requests_file)
     config = _config(arguments, profile)
     _check_context(requests, config, str(arguments.requests_file))
+    _check_memory(memory_bytes(len(requests), config, profile.iteration), requests, arguments.requests_file)
     few = slice(0, 1)
     _simulate(
         config, profile, requests, few, log=False
@@ -62,6 +69,7 @@ def _simulate(
         requests.arrival_s[part],
         requests.prompt_tokens[part],
         requests.output_tokens[part],
+        **{name: column[part] for name, column in requests.options.items()},
         log_iterations=log,
     )
 
@@ -80,6 +88,9 @@ def _config(arguments: Namespace, profile: Profile) -> EngineConfig:
         block_size=arguments.block_size or profile.block_size,
         max_model_len=arguments.max_model_len
         or (kv_blocks - 1) * (arguments.block_size or profile.block_size),
+        async_scheduling=arguments.async_scheduling,
+        prefix_caching=arguments.prefix_caching,
+        scheduling_policy=arguments.scheduling_policy,
     )
 
 
@@ -91,6 +102,16 @@ def _check_context(requests: RequestList, config: EngineConfig, name: str) -> No
         ids = ", ".join(requests.ids[i] for i in long[:5])
         wrong = f"{len(long)} requests are longer than {limit} tokens, prompt and output together (ids {ids})"
         raise InputError(Problem(name, "", wrong, "give a larger --max-model-len or --kv-blocks"))
+
+
+def _check_memory(needed: int, requests: RequestList, file: Path) -> None:
+    """Refuses what would fill the memory, before it does."""
+    free = available_bytes()
+    if needed > free:
+        wrong = f"{len(requests):,} requests need {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
+        raise InputError(
+            Problem(str(file), "", wrong, "fewer requests at a time, or a machine with more memory")
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -108,7 +129,8 @@ def _write_iterations(path: Path, trace: EngineTrace) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(names)
-        writer.writerows(trace.log.tolist())
+        for start in range(0, len(trace.log), ROWS_AT_ONCE):
+            writer.writerows(trace.log[start : start + ROWS_AT_ONCE].tolist())
 
 
 def _write_requests(path: Path, requests: RequestList, trace: EngineTrace) -> None:
@@ -116,7 +138,10 @@ def _write_requests(path: Path, requests: RequestList, trace: EngineTrace) -> No
         writer = csv.writer(file)
         writer.writerow(("id", "arrival_s", "scheduled_s", "first_token_s", "finish_s"))
         times = (requests.arrival_s, trace.scheduled_s, trace.first_token_s, trace.finish_s)
-        writer.writerows(zip(requests.ids, *(column.tolist() for column in times), strict=True))
+        for start in range(0, len(requests), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            columns = (column[part].tolist() for column in times)
+            writer.writerows(zip(requests.ids[part], *columns, strict=True))
 
 
 def fit_latency(arguments: Namespace) -> int:

@@ -30,6 +30,8 @@ class RequestTable:
     group          [n] requests of one group stay on one replica (the steps of a chain): a small integer
     parent_start   [n + 1], parents [m]: request i waits for the outputs of parents[parent_start[i]:parent_start[i + 1]]
     fed            [m] 1 when that parent's output is part of the prompt (and so adds its tokens)
+    prefix         [n] requests of one LLM with one number have prompts that begin alike, -1 for none; None: not known
+    prefix_tokens  [n] how many of the prompt's tokens are of that beginning
     """
 
     ids: Sequence[str]
@@ -45,6 +47,8 @@ class RequestTable:
     parent_start: IntArray
     parents: IntArray
     fed: IntArray
+    prefix: IntArray | None = None
+    prefix_tokens: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,7 +1,8 @@
 """Whole applications: many engines at once, stage by stage.
 
 A step in progress when its stage ends is finished: its tokens count, and a request that it ends has a `finish_s`
-less than one step after the stage's end.
+less than one step after the stage's end. Between two stages an engine that goes on is written down: an asynchronous
+one lets go of what has finished at once there, and of a prefix cache only what running requests hold is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from samullm_tui.domain.errors import PlanError
@@ -17,6 +17,8 @@ from samullm_tui.domain.errors import Problem as Wrong
 from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.dealing import deal
+from samullm_tui.simulate.graph import Links, no_links
+from samullm_tui.simulate.options import set_options
 from samullm_tui.simulate.problem import (
     EngineState,
     LLMModel,
@@ -29,23 +31,21 @@ from samullm_tui.simulate.problem import (
 from samullm_tui.simulate.state import (
     BUSY,
     CLOCK,
-    DONE,
     END,
     ENGINE,
-    FINISH,
+    LEAVERS,
     LEFT,
     LLM,
-    ORIGIN,
     PHASE,
     PROMPT,
+    REFUSALS,
     REFUSED,
     RUNNING,
-    TOKENS,
     WAIT_COUNT,
     State,
     make_state,
 )
-from samullm_tui.simulate.together import arrivals, export, place, restore, serve, write_tokens
+from samullm_tui.simulate.together import arrivals, collect, export, link_served, place, restore, serve, split
 from samullm_tui.simulate.work import EngineWork, works
 
 __all__ = [
@@ -86,22 +86,25 @@ def simulate_stage(
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
     engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
-    s = stage_state(problem, output_tokens, progress, shapes, engine_of)
+    served = np.flatnonzero(engine_of >= 0)
+    row_of = np.full(len(engine_of), -1, np.int64)
+    row_of[served] = np.arange(len(served))
+    s = stage_state(problem, output_tokens, progress, shapes, engine_of, served, row_of)
+    s.llm[:, LEFT] = left
     for e, (replica, shape) in enumerate(zip(replicas, shapes, strict=True)):
         s.clock[e, CLOCK] = start_s + shape.load_s
         if replica in kept:
-            take_over(s, e, kept[replica], start_s)
+            take_over(s, e, kept[replica], start_s, row_of)
     arrivals(s)
     engine_llm = np.array([problem.index(r.llm) for r in replicas], np.int64)
     end_s = float(serve(s, engine_llm, targets, np.zeros(len(replicas))))
     check_end(problem, s, targets, end_s)
     if not s.llm[:, LEFT].any():  # the steps in progress finished everything else too
         end_s = float(s.llm[:, END].max())
-    write_tokens(s)
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
-        progress=progress_after(s, progress, replicas),
+        progress=progress_after(s, progress, replicas, served),
         spans=tuple(
             Span(r.llm, r.gpus, start_s, start_s if r in kept else start_s + shape.load_s, end_s)
             for r, shape in zip(replicas, shapes, strict=True)
@@ -198,24 +201,34 @@ def stage_state(
     progress: Progress,
     shapes: Sequence[ShapeModel],
     engine_of: IntArray,
+    served: IntArray,
+    row_of: IntArray,
 ) -> State:
-    """All unfinished requests as they stand, on fresh engines of these shapes."""
+    """The requests that are served as they stand, on fresh engines of these shapes. Row i is request served[i]."""
     table = problem.table
     engines = [(shape.config, shape.latency) for shape in shapes]
-    s = make_state(len(table), engines, llms=len(problem.llms), links=problem.links)
-    s.req[:, LLM] = table.llm
+    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
+    caching = any(shape.config.prefix_caching for shape in shapes)
+    shared = problem.shared(output_tokens, served) if caching else None
+    slots = shared.slots if shared else 0
+    links = served_links(problem.links, served, row_of)
+    s = make_state(len(served), engines, llms=len(problem.llms), links=links, slots=slots)
+    if any(not shape.config.plain for shape in shapes):
+        priority = None if problem.priority is None else problem.priority[served]
+        set_options(s, output_tokens[served], table.max_tokens[served], shared, priority)
     graph = (table.parent_start, table.parents, table.fed)
-    place(
-        s,
-        engine_of,
-        table.prompt_tokens,
-        np.ascontiguousarray(output_tokens, np.int64),
-        *graph,
-        progress.done,
-        progress.generated,
-        progress.finish_s,
-    )
+    sizes = (table.llm, table.prompt_tokens, output_tokens)
+    place(s, served, engine_of, *sizes, *graph, progress.done, progress.generated, progress.finish_s)
     return s
+
+
+def served_links(links: Links, served: IntArray, row_of: IntArray) -> Links:
+    """The links among the requests that are served, by their rows."""
+    if not len(links.children):
+        return no_links(len(served))
+    some = Links(np.empty(len(served) + 1, np.int64), np.empty_like(links.children))
+    link_served(served, row_of, links.start, links.children, some.start, some.children)
+    return some
 
 
 def idle(clock_s: float) -> EngineState:
@@ -224,22 +237,23 @@ def idle(clock_s: float) -> EngineState:
     return EngineState(clock_s, none, none, none, none, none)
 
 
-def take_over(s: State, e: int, state: EngineState, start_s: float) -> None:
+def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntArray) -> None:
     """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
     s.clock[e, CLOCK] = max(start_s, state.clock_s)
-    stays = s.req[state.waiting, ENGINE] == e
+    waiting = row_of[state.waiting]
+    stays = s.req[waiting, ENGINE] == e
     prompts = np.concatenate(
         [state.prompts[: len(state.running)], state.prompts[len(state.running) :][stays]]
     )
-    restore(s, e, state.running, state.computed, state.waiting[stays], prompts)
+    restore(s, e, row_of[state.running], state.computed, waiting[stays], prompts)
 
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
     """Raises PlanError when an engine's KV cache is too small for a request, or the stage never ends."""
-    too_large = np.flatnonzero(s.req[:, PHASE] == REFUSED)
-    if len(too_large):
-        llm = problem.llms[int(s.req[too_large[0], LLM])].name
-        what = f"{len(too_large)} requests are larger than the KV cache of its engine"
+    if s.misc[REFUSALS]:
+        large = s.req[:, PHASE] == REFUSED
+        llm = problem.llms[int(s.req[large, LLM][0])].name
+        what = f"{int(large.sum())} requests are larger than the KV cache of its engine"
         raise PlanError(Wrong("", llm, what, "a larger tp, or a smaller context"))
     if end_s < 0:
         open_llms = [
@@ -250,12 +264,18 @@ def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> No
         raise PlanError(open_llms)
 
 
-def progress_after(s: State, before: Progress, replicas: Sequence[Replica]) -> Progress:
+def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
     """What the kernels have done, as plain arrays of its own."""
-    done = s.req[:, PHASE] >= DONE
-    generated = np.where(before.done, before.generated, s.req[:, TOKENS] - s.req[:, ORIGIN])
-    finish_s = np.where(before.done, before.finish_s, s.times[:, FINISH])
-    engines = {replica: engine_after(s, e, done) for e, replica in enumerate(replicas)}
+    done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
+    engine_of = np.empty(len(served), np.int64)
+    starts = np.zeros(len(replicas) + 1, np.int64)
+    collect(s, served, done, generated, finish_s, engine_of, starts)
+    np.cumsum(starts, out=starts)
+    assigned = np.empty(starts[-1], np.int64)
+    ends = starts[1:].tolist()
+    split(served, engine_of, starts[:-1], assigned)
+    pieces = np.split(assigned, ends[:-1])
+    engines = {replica: engine_after(s, e, pieces[e], served) for e, replica in enumerate(replicas)}
     return Progress(done, generated, finish_s, engines)
 
 
@@ -273,13 +293,14 @@ def busy_s(
     return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
 
 
-def engine_after(s: State, e: int, done: npt.NDArray[np.bool_]) -> EngineState:
-    running, waiting = (np.zeros(s.eng[e, column], np.int64) for column in (RUNNING, WAIT_COUNT))
+def engine_after(s: State, e: int, assigned: IntArray, served: IntArray) -> EngineState:
+    running = np.zeros(s.eng[e, RUNNING] - s.eng[e, LEAVERS], np.int64)
+    waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
     computed = np.zeros_like(running)
     waiting = waiting[: export(s, e, running, computed, waiting)]
     prompts = s.req[np.concatenate([running, waiting]), PROMPT]
-    assigned = np.flatnonzero((s.req[:, ENGINE] == e) & ~done)
-    return EngineState(float(s.clock[e, CLOCK]), running, computed, waiting, prompts, assigned)
+    clock_s = float(s.clock[e, CLOCK])
+    return EngineState(clock_s, served[running], computed, served[waiting], prompts, assigned)
 
 
 class Spans:

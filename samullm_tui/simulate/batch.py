@@ -11,10 +11,11 @@ from samullm_tui.domain.errors import InputError, Problem
 from samullm_tui.domain.request import IntArray
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
-from samullm_tui.simulate.kernel import advance
+from samullm_tui.simulate.kernel import advance, next_action_s
+from samullm_tui.simulate.options import set_options, share
 from samullm_tui.simulate.requests import arrive_all
 from samullm_tui.simulate.state import (
-    CLOCK,
+    END,
     FINISH,
     FIRST,
     ITERATIONS,
@@ -91,24 +92,36 @@ def simulate_requests(
     prompt_tokens: IntArray,
     output_tokens: IntArray,
     *,
+    max_tokens: IntArray | None = None,
+    prefix: IntArray | None = None,
+    prefix_tokens: IntArray | None = None,
+    priority: IntArray | None = None,
     log_iterations: bool = False,
 ) -> EngineTrace:
     """Serves all requests. Requests that arrive together are queued in their order.
+
+    max_tokens     [n] a request with fewer output tokens stops by itself (asynchronous engines; default: none does)
+    prefix         [n] requests with one number begin with the same tokens, -1 for none (engines that cache prefixes)
+    prefix_tokens  [n] how many of its prompt's tokens are of that beginning
+    priority       [n] the lowest goes first (engines that go by priority; default: all the same)
 
     An output is cut where prompt and output fill the context. Raises InputError for a request that can never finish.
     """
     check_requests(config, prompt_tokens, output_tokens)
     n = len(prompt_tokens)
-    s = make_state(n, [(config, latency)], log_rows=LOG_ROWS if log_iterations else 0)
+    shared = share(prefix, prefix_tokens, prompt_tokens, config.block_size) if config.prefix_caching else None
+    slots = shared.slots if shared else 0
+    s = make_state(n, [(config, latency)], log_rows=LOG_ROWS if log_iterations else 0, slots=slots)
     s.req[:, PROMPT] = s.req[:, TOKENS] = s.req[:, ORIGIN] = prompt_tokens
     s.req[:, LIMIT] = prompt_tokens + output_tokens
     s.times[:, READY] = arrival_s
     s.llm[0, LEFT] = n
     s.misc[LOGGING] = log_iterations
+    set_options(s, output_tokens, max_tokens, shared, priority)
     arrive_all(s, np.arange(n), 0)
     rows = run(s)
     return EngineTrace(
-        makespan_s=float(s.clock[0, CLOCK]) if n else 0.0,
+        makespan_s=float(s.llm[0, END]),
         iterations=int(s.eng[0, ITERATIONS]),
         preemptions=int(s.eng[0, PREEMPTIONS]),
         scheduled_s=s.times[:, SCHEDULED],
@@ -118,10 +131,17 @@ def simulate_requests(
     )
 
 
+def memory_bytes(count: int, config: EngineConfig, latency: IterationLatency) -> int:
+    """What `simulate_requests` takes for so many requests besides its arguments, shared blocks left out."""
+    one, two = (sum(array.nbytes for array in make_state(n, [(config, latency)])) for n in (1, 2))
+    checks = 3 * 8
+    return one + (two - one + checks) * count
+
+
 def run(s: State) -> list[FloatArray]:
-    """Until all is finished. Returns the rows logged, in pieces."""
+    """Until nothing is left to do. Returns the rows logged, in pieces."""
     pieces = []
-    while s.llm[0, LEFT] > 0:
+    while next_action_s(s, 0) < np.inf:
         advance(s, 0, np.inf)
         pieces.append(s.log[: s.misc[LOGGED]].copy())
         s.misc[LOGGED] = 0

@@ -27,7 +27,10 @@ from samullm_tui.simulate.state import (
     FINISHED,
     FINISHES,
     FIRST,
+    IDLE,
     ITERATIONS,
+    LEAVERS,
+    LEAVING,
     LIMIT,
     LLM,
     ORDER,
@@ -36,11 +39,14 @@ from samullm_tui.simulate.state import (
     PENDING_COUNT,
     PHASE,
     PREEMPTIONS,
+    PREFIX,
+    PRIORITY,
     PROMPT,
     READY,
     RUNNING,
     SETTLED,
     STOP_AT_FINISH,
+    STOPS,
     TOKENS,
     USABLE,
     USED,
@@ -74,11 +80,15 @@ class Snapshot:
     keys: IntArray
     slots: Mapping[int, int]
     free: tuple[int, ...]
+    leaving: tuple[int, ...]
     submitted: int
 
 
 class EngineSimulation:
-    """One engine that requests are submitted to as they come. Times are absolute seconds from the clock's zero."""
+    """One engine that requests are submitted to as they come. Times are absolute seconds from the clock's zero.
+
+    One that caches prefixes finds the blocks of preempted requests again; what requests share it is not told.
+    """
 
     def __init__(self, config: EngineConfig, latency: IterationLatency, capacity: int = 1024) -> None:
         """`capacity` requests fit before the arrays grow."""
@@ -88,6 +98,7 @@ class EngineSimulation:
         self._keys = np.zeros(max(capacity, 1), np.int64)
         self._slots: dict[int, int] = {}
         self._free = list(range(len(self._keys) - 1, -1, -1))
+        self._leaving: list[int] = []  # finished, but still on the running list of an asynchronous engine
         self._submitted = 0
 
     @property
@@ -101,7 +112,7 @@ class EngineSimulation:
 
     @property
     def running(self) -> int:
-        return int(self._state.eng[0, RUNNING])
+        return int(self._state.eng[0, RUNNING] - self._state.eng[0, LEAVERS])
 
     @property
     def waiting(self) -> int:
@@ -122,12 +133,21 @@ class EngineSimulation:
         return int(self._state.eng[0, ITERATIONS])
 
     def submit(
-        self, key: int, prompt_tokens: int, output_tokens: int, arrival_s: float, generated: int = 0
+        self,
+        key: int,
+        prompt_tokens: int,
+        output_tokens: int,
+        arrival_s: float,
+        generated: int = 0,
+        *,
+        stops: bool = False,
+        priority: int = 0,
     ) -> None:
         """A request under a key that no unfinished request has.
 
         `generated` of its `output_tokens` exist already (it comes from another engine): they are computed again as
-        part of its prompt. Raises InputError when the engine could never finish it, ValueError for a key in use.
+        part of its prompt. `stops`: it ends by itself, not by its max_tokens. Raises InputError when the engine could
+        never finish it, ValueError for a key in use.
         """
         if key in self._slots:
             raise ValueError(f"request {key} is not finished yet")
@@ -142,6 +162,11 @@ class EngineSimulation:
         row[ORIGIN] = prompt_tokens
         row[ORDER] = self._submitted
         row[[ENGINE, BLOCKED, LLM, COMPUTED]] = 0
+        if not self.config.plain:
+            self._state.option[slot] = 0
+            self._state.option[slot, [PREFIX, IDLE]] = -1
+            self._state.option[slot, STOPS] = stops
+            self._state.option[slot, PRIORITY] = priority
         self._state.times[slot] = np.nan
         self._state.times[slot, READY] = arrival_s
         self._keys[slot] = key
@@ -161,7 +186,12 @@ class EngineSimulation:
         slots = s.lists[FINISHES, : s.misc[FINISHED]].copy()
         finished = Finished(self._keys[slots], s.times[slots, FIRST], s.times[slots, FINISH])
         for slot in slots.tolist():
-            self._release(slot)
+            del self._slots[int(self._keys[slot])]
+        self._leaving += slots.tolist()
+        for slot in self._leaving:
+            if s.req[slot, PHASE] < LEAVING:
+                self._release(slot)
+        self._leaving = [slot for slot in self._leaving if s.req[slot, PHASE] >= LEAVING]
         return finished
 
     def remove(self, key: int) -> int:
@@ -169,6 +199,7 @@ class EngineSimulation:
         slot = self._slots[key]
         take_out(self._state, slot)
         tokens = int(self._state.req[slot, TOKENS] - self._state.req[slot, ORIGIN])
+        del self._slots[key]
         self._release(slot)
         return tokens
 
@@ -183,7 +214,8 @@ class EngineSimulation:
 
     def snapshot(self) -> Snapshot:
         state = State._make(array.copy() for array in self._state)
-        return Snapshot(state, self._keys.copy(), dict(self._slots), tuple(self._free), self._submitted)
+        lists = (dict(self._slots), tuple(self._free), tuple(self._leaving))
+        return Snapshot(state, self._keys.copy(), *lists, self._submitted)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Exactly as it was at the snapshot, which can be restored again."""
@@ -191,19 +223,20 @@ class EngineSimulation:
         self._keys = snapshot.keys.copy()
         self._slots = dict(snapshot.slots)
         self._free = list(snapshot.free)
+        self._leaving = list(snapshot.leaving)
         self._submitted = snapshot.submitted
 
     def _release(self, slot: int) -> None:
         self._state.req[slot, PHASE] = OUTSIDE
-        del self._slots[int(self._keys[slot])]
         self._free.append(slot)
 
     def _grow(self) -> None:
         """Twice the room. Whatever has one entry for each request gets longer; everything else is taken over."""
         old, before = self._state, len(self._keys)
         new = make_state(2 * before, [(self.config, self.latency)])
-        for name in ("eng", "clock", "hist", "misc", "llm"):
+        for name in ("eng", "clock", "hist", "misc", "llm", "cache", "lru"):
             getattr(new, name)[:] = getattr(old, name)
+        new.option[: len(old.option)] = old.option
         new.req[:before] = old.req
         new.times[:before] = old.times
         new.lists[:, :before] = old.lists

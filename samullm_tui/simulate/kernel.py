@@ -1,4 +1,4 @@
-"""The compiled schedule of one engine: vLLM's FCFS scheduler, synchronous, chunked prefill, preemption by recompute.
+"""The compiled schedule of one engine: vLLM's scheduler with chunked prefill and preemption by recompute.
 
 `step` is one engine step. `jump` does many steps at once when all that happens in them is that every running request
 decodes. `advance` goes on with either until a time. All counts are those of stepping one by one.
@@ -9,13 +9,28 @@ from __future__ import annotations
 import numpy as np
 
 from samullm_tui.latency.model import DECODE_CONTEXT, iteration_s
-from samullm_tui.simulate.queues import append, unlink
-from samullm_tui.simulate.requests import blocks, finish_settled, preempt, take_arrivals, token
+from samullm_tui.simulate.prefixes import adopt, found, give_away, publish
+from samullm_tui.simulate.queues import append
+from samullm_tui.simulate.requests import (
+    blocks,
+    dequeue,
+    finish_settled,
+    let_go,
+    preempt,
+    queue_head,
+    settle,
+    take_arrivals,
+    token,
+    unsettle,
+)
 from samullm_tui.simulate.state import (
+    ADMITTED,
     ARRIVALS,
+    ASYNC,
     BLOCK,
     BUDGET,
     BUSY,
+    BY_PRIORITY,
     CLOCK,
     COMPUTED,
     CONTEXT,
@@ -26,28 +41,36 @@ from samullm_tui.simulate.state import (
     I64,
     ITERATIONS,
     KEY,
+    LEAVE_HEAD,
+    LEAVERS,
+    LEAVING,
     LOGGED,
     LOGGING,
     MAX_SEQS,
     NEXT,
+    ORDER,
     PENDING_COUNT,
     PENDING_START,
     PHASE,
+    POS,
     PREEMPTIONS,
+    PRIORITY,
     PROMPT,
     READY,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
+    SEEN,
     SETTLED,
     SETTLED_COUNT,
+    SHARING,
     TOKENS,
     USABLE,
     USED,
     WAIT_COUNT,
-    WAIT_HEAD,
-    WAIT_TAIL,
+    WASTERS,
+    WASTING,
     State,
     compiled,
     inlined,
@@ -62,54 +85,149 @@ def crossing(hist: I64, eng: I64, ahead: int) -> int:
     return int(hist[-(eng[DECODED] + ahead) % eng[BLOCK]])
 
 
+@inlined
+def take_blocks(s: State, e: int, count: int) -> None:
+    """`count` free blocks are in use from now on."""
+    s.eng[e, USED] += count
+    if s.eng[e, SHARING]:
+        give_away(s.option, s.cache[e], s.lru[e], s.eng[e], count)
+
+
 @compiled
-def make_room(s: State, e: int) -> bool:
-    """Blocks for the settled requests when not all that are needed are free: in running order, the last of the
-    running requests is preempted until there is one. Returns whether a request preempted itself.
+def wasted(s: State, e: int) -> tuple[int, int, int]:
+    """(requests that have stopped and still get a slot, their context, the new blocks that they take)."""
+    eng = s.eng[e]
+    count, context, need = 0, 0, 0
+    r = eng[LEAVE_HEAD]
+    while r >= 0:
+        if s.req[r, PHASE] == WASTING:
+            count += 1
+            context += s.req[r, COMPUTED] + 1
+            need += s.req[r, COMPUTED] % eng[BLOCK] == 0
+        r = s.req[r, POS]
+    return count, context, need
+
+
+@compiled
+def victim(s: State, e: int, r: int) -> tuple[int, int]:
+    """(the running request to preempt so that r gets a block, 1 when a token of it is scheduled in this step)."""
+    eng = s.eng[e]
+    if not eng[BY_PRIORITY]:
+        return eng[RUN_TAIL], 0
+    worst, ahead = -1, 0
+    before = True
+    other = eng[RUN_HEAD]
+    while other >= 0:
+        before &= other != r
+        if worst < 0 or is_behind(s, other, worst):
+            worst = other
+            ahead = int(before and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
+        other = s.req[other, NEXT]
+    return worst, ahead
+
+
+@inlined
+def is_behind(s: State, a: int, b: int) -> bool:
+    """Whether a comes after b by priority, arrival and order."""
+    if s.option[a, PRIORITY] != s.option[b, PRIORITY]:
+        return bool(s.option[a, PRIORITY] > s.option[b, PRIORITY])
+    if s.times[a, READY] != s.times[b, READY]:
+        return bool(s.times[a, READY] > s.times[b, READY])
+    return bool(s.req[a, ORDER] > s.req[b, ORDER])
+
+
+@compiled
+def make_room(s: State, e: int) -> tuple[bool, int, int]:
+    """Blocks for the next token of every request when not all that are needed are free: in running order, others are
+    preempted until there is one.
+
+    Returns (whether a request preempted itself, then the first request after it, and how many settled after it go
+    without this step).
     """
     eng = s.eng[e]
     r = eng[RUN_HEAD]
     while r >= 0:
-        if s.req[r, PHASE] == SETTLED and (s.req[r, COMPUTED] + eng[DECODED]) % eng[BLOCK] == 0:
+        computed = s.req[r, COMPUTED]
+        if s.req[r, PHASE] == SETTLED:
+            computed += eng[DECODED]
+        decodes = s.req[r, PHASE] == SETTLED or s.req[r, PHASE] == WASTING
+        if decodes and computed % eng[BLOCK] == 0:
             while eng[USED] == eng[USABLE]:
-                last = eng[RUN_TAIL]
-                preempt(s, e, last)
+                last, ahead = victim(s, e, r)
+                after = s.req[r, NEXT]
+                preempt(s, e, last, ahead)
                 if last == r:
-                    return True
-            eng[USED] += 1
+                    return True, after, park(s, e, after)
+            take_blocks(s, e, 1)
         r = s.req[r, NEXT]
-    return False
+    return False, -1, 0
+
+
+@compiled
+def park(s: State, e: int, r: int) -> int:
+    """From r on the running requests are not scheduled in this step. Returns how many of them were settled."""
+    parked = 0
+    while r >= 0:
+        if s.req[r, PHASE] == SETTLED:
+            unsettle(s, e, r)
+            parked += 1
+        elif s.req[r, PHASE] == WASTING:
+            s.req[r, PHASE] = LEAVING
+            s.eng[e, WASTERS] -= 1
+        r = s.req[r, NEXT]
+    return parked
 
 
 @inlined
-def admit(s: State, e: int, budget: int) -> tuple[int, int, float]:
+def missing(s: State, e: int, r: int) -> tuple[int, int, int]:
+    """(free blocks that the whole of waiting request r takes, blocks of it that others hold or left, that it left)."""
+    eng = s.eng[e]
+    need = blocks(s.req[r, TOKENS], eng[BLOCK])
+    if not eng[SHARING]:
+        return need, 0, 0
+    shared, own, idle = found(s.req, s.option, s.cache[e], s.lru[e], eng, r)
+    return need - shared - own + idle, shared, own
+
+
+@inlined
+def admit(s: State, e: int, budget: int) -> tuple[int, int, float, int, int]:
     """Takes requests from the queue while there are budget, places and blocks.
 
     The head is admitted only if its whole present length fits into the free blocks; else it blocks the rest.
-    Returns (the first admitted request or -1, prefill tokens, prefill context).
+    Returns (the first admitted request or -1, prefill tokens, prefill context, decodes, their context).
     """
     eng = s.eng[e]
     now = s.clock[e, CLOCK]
-    first, taken, context = -1, 0, 0.0
-    while eng[WAIT_COUNT] > 0 and taken < budget and eng[RUNNING] < eng[MAX_SEQS]:
-        r = eng[WAIT_HEAD]
-        if blocks(s.req[r, TOKENS], eng[BLOCK]) > eng[USABLE] - eng[USED]:
+    first, taken, context, decodes, decode_context = -1, 0, 0.0, 0, 0
+    while eng[WAIT_COUNT] > 0 and taken + decodes < budget and eng[RUNNING] < eng[MAX_SEQS]:
+        r = queue_head(s, e)
+        need, shared, own = missing(s, e, r)
+        if need > eng[USABLE] - eng[USED]:
             break
-        unlink(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-        eng[WAIT_COUNT] -= 1
+        dequeue(s, e, r)
         append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
         eng[RUNNING] += 1
-        chunk = min(s.req[r, TOKENS], budget - taken)
-        taken += chunk
-        context += 0.5 * chunk * (chunk + 1)
-        s.req[r, COMPUTED] = chunk
+        before = (shared + own) * eng[BLOCK]
+        chunk = min(s.req[r, TOKENS] - before, budget - taken - decodes)
+        if chunk == 1 and before >= s.req[r, PROMPT]:
+            decodes += 1
+            decode_context += before + 1
+        else:
+            taken += chunk
+            context += chunk * (before + 0.5 * (chunk + 1))
+        s.req[r, COMPUTED] = before + chunk
         s.req[r, PHASE] = FILLING
-        eng[USED] += blocks(chunk, eng[BLOCK])
+        if eng[SHARING]:
+            adopt(s.option, s.cache[e], s.lru[e], eng, r, shared, own)
+            s.option[r, ADMITTED] = s.req[r, TOKENS]
+        take_blocks(s, e, blocks(before + chunk, eng[BLOCK]) - shared - own)
+        if eng[SHARING]:
+            publish(s.req, s.option, s.cache[e], eng, r)
         if np.isnan(s.times[r, SCHEDULED]):
             s.times[r, SCHEDULED] = now
         if first < 0:
             first = r
-    return first, taken, context
+    return first, taken, context, decodes, decode_context
 
 
 @compiled
@@ -117,18 +235,22 @@ def fill(s: State, e: int, budget: int) -> tuple[int, int, float, int]:
     """The next chunk of the one running request whose prompt is not yet computed: it stands last.
 
     Returns (the request or -1, prefill tokens, prefill context, decodes): a chunk of one token past the prompt
-    counts as a decode. Without room for the chunk the request preempts itself.
+    counts as a decode. Without room for the chunk requests are preempted, most often itself.
     """
     eng = s.eng[e]
     r = eng[RUN_TAIL]
     before = s.req[r, COMPUTED]
     chunk = min(s.req[r, TOKENS] - before, budget)
     need = blocks(before + chunk, eng[BLOCK]) - blocks(before, eng[BLOCK])
-    if need > eng[USABLE] - eng[USED]:
-        preempt(s, e, r)
-        return -1, 0, 0.0, 0
-    eng[USED] += need
+    while need > eng[USABLE] - eng[USED]:
+        last, ahead = victim(s, e, r)
+        preempt(s, e, last, ahead)
+        if last == r:
+            return -1, 0, 0.0, 0
+    take_blocks(s, e, need)
     s.req[r, COMPUTED] += chunk
+    if eng[SHARING]:
+        publish(s.req, s.option, s.cache[e], eng, r)
     if chunk == 1 and before >= s.req[r, PROMPT]:
         return r, 0, 0.0, 1
     return r, chunk, chunk * (before + 0.5 * (chunk + 1)), 0
@@ -140,27 +262,52 @@ def step(s: State, e: int) -> None:
     eng = s.eng[e]
     preemptions = eng[PREEMPTIONS]
     need = crossing(s.hist[e], eng, 0)
-    ended = False
+    ended, after, parked = False, -1, 0
+    if eng[WASTERS]:
+        need += wasted(s, e)[2]
     if need <= eng[USABLE] - eng[USED]:
-        eng[USED] += need
+        take_blocks(s, e, need)
     else:
-        ended = make_room(s, e)
-    settled = eng[SETTLED_COUNT]
-    budget = eng[BUDGET] - settled
+        ended, after, parked = make_room(s, e)
     fresh, prefill_tokens, prefill_context, decodes = -1, 0, 0.0, 0
-    decode_context = eng[CONTEXT] + settled
-    if not ended and eng[RUNNING] > settled:
+    if not ended and eng[RUNNING] > eng[SETTLED_COUNT] + eng[LEAVERS]:
+        budget = eng[BUDGET] - eng[SETTLED_COUNT] - eng[WASTERS]
         fresh, prefill_tokens, prefill_context, decodes = fill(s, e, budget)
-        budget -= prefill_tokens + decodes
-        if decodes:
-            decode_context += s.req[fresh, COMPUTED]
+    settled = eng[SETTLED_COUNT]
+    decode_context = eng[CONTEXT] + settled
+    if decodes:
+        decode_context += s.req[fresh, COMPUTED]
+    decodes += settled
+    if eng[WASTERS]:
+        wasting, context, _ = wasted(s, e)
+        decodes += wasting
+        decode_context += context
     if eng[PREEMPTIONS] == preemptions:
-        admitted, chunks, context = admit(s, e, budget)
+        budget = eng[BUDGET] - decodes - prefill_tokens
+        admitted, chunks, chunks_context, short, short_context = admit(s, e, budget)
         prefill_tokens += chunks
-        prefill_context += context
+        prefill_context += chunks_context
+        decodes += short
+        decode_context += short_context
         if fresh < 0:
             fresh = admitted
-    end_step(s, e, settled, fresh, prefill_tokens, prefill_context, settled + decodes, decode_context)
+    seqs = settled + eng[WASTERS] if ended else eng[RUNNING] - eng[LEAVERS] + eng[WASTERS]
+    if seqs:
+        end_step(
+            s,
+            e,
+            settled,
+            seqs,
+            fresh,
+            prefill_tokens,
+            prefill_context,
+            decodes,
+            decode_context,
+            after,
+            parked,
+        )
+    else:
+        skip_step(s, e, after, parked)
 
 
 @inlined
@@ -168,40 +315,66 @@ def end_step(
     s: State,
     e: int,
     settled: int,
+    seqs: int,
     fresh: int,
     prefill_tokens: int,
     prefill_context: float,
     decodes: int,
     decode_context: int,
+    after: int,
+    parked: int,
 ) -> None:
     """The step takes its time; then every request whose tokens are all computed gets one token.
 
     `fresh` is the first running request that is not settled; those after it are not either.
     """
     eng = s.eng[e]
-    seconds = iteration_s(
-        s.latency[e], eng[RUNNING], prefill_tokens, prefill_context, decodes, float(decode_context)
-    )
+    seconds = iteration_s(s.latency[e], seqs, prefill_tokens, prefill_context, decodes, float(decode_context))
     if s.misc[LOGGING]:
         context = eng[CONTEXT] + settled
+        if eng[WASTERS]:
+            context += wasted(s, e)[1]
         r = fresh
         while r >= 0:
             context += s.req[r, COMPUTED]
             r = s.req[r, NEXT]
-        log_step(s.log, s.misc, eng, s.clock[e, CLOCK], seconds, prefill_tokens, decodes, context)
+        log_step(s.log, s.misc, eng, s.clock[e, CLOCK], seconds, seqs, prefill_tokens, decodes, context)
+    s.clock[e, SEEN] = s.clock[e, CLOCK]
     s.clock[e, CLOCK] += seconds
     s.clock[e, BUSY] += seconds
     eng[ITERATIONS] += 1
     eng[DECODED] += 1
     eng[CONTEXT] += settled
+    if eng[LEAVERS]:
+        let_go(s, e)
+    if parked:
+        unpark(s, e, after, parked)
     now = s.clock[e, CLOCK]
     finish_settled(s, e, now)
     r = fresh
     while r >= 0:
-        after = s.req[r, NEXT]
+        following = s.req[r, NEXT]
         if s.req[r, COMPUTED] == s.req[r, TOKENS]:
             token(s, e, r, now)
-        r = after
+        r = following
+
+
+@compiled
+def skip_step(s: State, e: int, after: int, parked: int) -> None:
+    """Nothing could be scheduled: no time passes, no step counts, and what is leaving goes."""
+    s.clock[e, SEEN] = s.clock[e, CLOCK]
+    unpark(s, e, after, parked)
+    let_go(s, e)
+
+
+@compiled
+def unpark(s: State, e: int, r: int, parked: int) -> None:
+    """The first `parked` unfinished requests from r on go on decoding with the next step."""
+    while parked > 0:
+        if s.req[r, PHASE] == FILLING:
+            settle(s, e, r)
+            parked -= 1
+        r = s.req[r, NEXT]
 
 
 @compiled
@@ -211,6 +384,7 @@ def log_step(
     eng: I64,
     start_s: float,
     seconds: float,
+    seqs: int,
     prefill_tokens: int,
     decodes: int,
     context: int,
@@ -218,7 +392,7 @@ def log_step(
     row = log[misc[LOGGED]]
     row[0] = start_s
     row[1] = seconds
-    row[2] = eng[RUNNING]
+    row[2] = seqs
     row[3] = prefill_tokens
     row[4] = decodes
     row[5] = context
@@ -268,26 +442,31 @@ def steps_with_blocks(hist: I64, eng: I64, steps: int) -> tuple[int, int]:
 
 
 @inlined
-def jump_limit_s(s: State, e: int, until_s: float) -> float:
-    """Steps that start before this time are pure decodes as long as nothing finishes; -inf: not even the next."""
+def jump_limit_s(s: State, e: int) -> float:
+    """An arrival at this time could change the step after it; -inf: not even the next step is a pure decode.
+
+    Until then, and as long as nothing finishes, steps are pure decodes of all that runs.
+    """
     eng = s.eng[e]
     full = eng[RUNNING] == eng[MAX_SEQS] or eng[RUNNING] == eng[BUDGET]
     if eng[RUNNING] == 0 or eng[RUNNING] > eng[SETTLED_COUNT]:
         return -np.inf
     if full:
-        return until_s
+        return np.inf
     if eng[WAIT_COUNT] > 0:
-        need = blocks(s.req[eng[WAIT_HEAD], TOKENS], eng[BLOCK])
-        return -np.inf if need <= eng[USABLE] - eng[USED] - crossing(s.hist[e], eng, 0) else until_s
+        need = missing(s, e, queue_head(s, e))[0]
+        fits = need <= eng[USABLE] - eng[USED] - crossing(s.hist[e], eng, 0)
+        if fits or not eng[BY_PRIORITY]:
+            return -np.inf if fits else np.inf
     if eng[PENDING_COUNT] > 0:
-        return float(min(until_s, s.times[s.lists[ARRIVALS, eng[PENDING_START]], READY]))
-    return until_s
+        return float(s.times[s.lists[ARRIVALS, eng[PENDING_START]], READY])
+    return np.inf
 
 
 @inlined
 def jump(s: State, e: int, until_s: float) -> bool:
     """Many decode steps at once, up to the first finish. False: the next step is not of that kind."""
-    limit_s = jump_limit_s(s, e, until_s)
+    limit_s = jump_limit_s(s, e)
     if limit_s == -np.inf:
         return False
     eng = s.eng[e]
@@ -299,14 +478,21 @@ def jump(s: State, e: int, until_s: float) -> bool:
     first_s = iteration_s(s.latency[e], count, 0, 0.0, count, float(context))
     growth_s = s.latency[e, DECODE_CONTEXT] * count
     start_s = s.clock[e, CLOCK]
+    if eng[ASYNC] and limit_s < np.inf:
+        # A step sees what has arrived when the one before it starts: one more step is as it would have been.
+        seen = steps_until(start_s, limit_s, first_s, growth_s, most) + 1 if start_s < limit_s else 1
+        most = min(most, seen)
+        limit_s = np.inf
+    limit_s = min(limit_s, until_s)
     steps, taken = steps_with_blocks(s.hist[e], eng, steps_until(start_s, limit_s, first_s, growth_s, most))
     if steps == 0:
         return False
     if s.misc[LOGGING]:
         log_jump(s, e, steps, first_s, growth_s)
     else:
-        eng[USED] += taken
+        take_blocks(s, e, taken)
     seconds = elapsed_s(first_s, growth_s, steps)
+    s.clock[e, SEEN] = start_s + elapsed_s(first_s, growth_s, steps - 1)
     s.clock[e, CLOCK] = start_s + seconds
     s.clock[e, BUSY] += seconds
     eng[ITERATIONS] += steps
@@ -322,7 +508,7 @@ def log_jump(s: State, e: int, steps: int, first_s: float, growth_s: float) -> N
     eng = s.eng[e]
     count = eng[RUNNING]
     for ahead in range(steps):
-        eng[USED] += crossing(s.hist[e], eng, ahead)
+        take_blocks(s, e, crossing(s.hist[e], eng, ahead))
         start_s = s.clock[e, CLOCK] + elapsed_s(first_s, growth_s, ahead)
         log_step(
             s.log,
@@ -330,6 +516,7 @@ def log_jump(s: State, e: int, steps: int, first_s: float, growth_s: float) -> N
             eng,
             start_s,
             first_s + growth_s * ahead,
+            count,
             0,
             count,
             eng[CONTEXT] + count * (ahead + 1),
@@ -346,6 +533,8 @@ def advance(s: State, e: int, until_s: float) -> None:
         if start_s >= until_s:
             return
         s.clock[e, CLOCK] = start_s
+        if eng[RUNNING] == 0 and eng[WAIT_COUNT] == 0:
+            s.clock[e, SEEN] = start_s
         take_arrivals(s, e)
         if eng[RUNNING] == 0 and eng[WAIT_COUNT] == 0:
             continue

@@ -18,6 +18,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, links_of, units_of
+from samullm_tui.simulate.options import SharedBlocks, share
 from samullm_tui.simulate.work import EngineWork
 
 __all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
@@ -55,7 +56,8 @@ class LLMModel(Struct, frozen=True):
 class Problem:
     """All requests, the models of their LLMs (in the order of `table.llm_names`), and the GPUs.
 
-    `pins` are what planners must respect, by LLM; a simulation has no use for them.
+    pins      what planners must respect, by LLM; a simulation has no use for them
+    priority  [n] the lowest goes first, on engines that go by priority; None: all the same
     """
 
     table: RequestTable
@@ -63,6 +65,7 @@ class Problem:
     gpus: int
     islands: tuple[tuple[int, ...], ...]
     pins: Mapping[str, Pin] = field(default_factory=dict)
+    priority: IntArray | None = None
 
     @cached_property
     def links(self) -> Links:
@@ -72,6 +75,17 @@ class Problem:
     def units(self) -> IntArray:
         """For each request the number of its unit: requests with one number are served by one replica."""
         return units_of(self.table, self.links)
+
+    def shared(self, output_tokens: IntArray, served: IntArray) -> SharedBlocks | None:
+        """The blocks that the requests `served` have in common; what is fed to a prompt is part of it."""
+        table = self.table
+        if table.prefix is None or table.prefix_tokens is None:
+            return None
+        block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
+        children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
+        fed = np.bincount(children, output_tokens[table.parents] * table.fed, len(table)).astype(np.int64)
+        prompts = (table.prompt_tokens + fed)[served]
+        return share(table.prefix[served], table.prefix_tokens[served], prompts, block_size)
 
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from samullm_tui.simulate.state import F64, I64, KEY, NEXT, ORDER, POS, PREV, compiled
+from samullm_tui.simulate.state import F64, I64, KEY, NEXT, ORDER, POS, PREV, TIE, compiled
 
 __all__ = ["append", "heap_pop", "heap_push", "heap_remove", "prepend", "unlink"]
 
 
 @compiled
 def before(a: int, b: int, req: I64, times: F64) -> bool:
-    """Earlier key first; equal keys in the order of the requests."""
+    """Lower key first, then lower tie, then in the order of the requests."""
     if times[a, KEY] != times[b, KEY]:
         return bool(times[a, KEY] < times[b, KEY])
+    if times[a, TIE] != times[b, TIE]:
+        return bool(times[a, TIE] < times[b, TIE])
     return bool(req[a, ORDER] < req[b, ORDER])
 
 

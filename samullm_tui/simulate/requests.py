@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from samullm_tui.simulate.prefixes import cached_tokens, free_cached
 from samullm_tui.simulate.queues import append, heap_pop, heap_push, heap_remove, prepend, unlink
 from samullm_tui.simulate.state import (
     ARRIVALS,
+    ASYNC,
     BLOCK,
     BLOCKED,
+    BY_PRIORITY,
     CLOCK,
     COMPUTED,
     CONTEXT,
@@ -24,28 +27,43 @@ from samullm_tui.simulate.state import (
     FIRST,
     HAND_BACK,
     I64,
+    IDLE,
     KEY,
+    LEAVE_HEAD,
+    LEAVE_TAIL,
+    LEAVERS,
+    LEAVING,
     LEFT,
     LIMIT,
     LLM,
     MAX_LEN,
     ORIGIN,
     OUTSIDE,
+    OWNER,
     PENDING,
     PENDING_COUNT,
     PENDING_START,
     PHASE,
+    POS,
     PREEMPTIONS,
+    PRIORITY,
     PROMPT,
+    QUEUE,
     REACH,
     READY,
+    REFUSALS,
     REFUSED,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
+    SEEN,
     SETTLED,
     SETTLED_COUNT,
+    SETTLES,
+    SHARING,
     STOP_AT_FINISH,
+    STOPS,
+    TIE,
     TOKENS,
     USABLE,
     USED,
@@ -53,6 +71,8 @@ from samullm_tui.simulate.state import (
     WAIT_HEAD,
     WAIT_TAIL,
     WAITING,
+    WASTERS,
+    WASTING,
     State,
     compiled,
     inlined,
@@ -60,14 +80,19 @@ from samullm_tui.simulate.state import (
 
 __all__ = [
     "arrive",
+    "arrive_all",
     "blocks",
-    "finish",
+    "dequeue",
+    "enqueue",
     "finish_settled",
+    "let_go",
     "preempt",
+    "queue_head",
     "settle",
     "take_arrivals",
     "take_out",
     "token",
+    "unsettle",
 ]
 
 
@@ -82,18 +107,52 @@ def arrive(s: State, r: int) -> None:
     """The request is ready at times[r, READY] and joins the arrivals of its engine."""
     e = s.req[r, ENGINE]
     s.times[r, KEY] = s.times[r, READY]
+    s.times[r, TIE] = 0.0
     s.req[r, PHASE] = PENDING
     heap_push(s.lists[ARRIVALS, s.eng[e, PENDING_START] :], s.eng[e, PENDING_COUNT], r, s.req, s.times)
     s.eng[e, PENDING_COUNT] += 1
 
 
+@inlined
+def enqueue(s: State, e: int, r: int, front: bool) -> None:
+    """Into the queue of its engine: by priority and arrival, else at the end or the front."""
+    eng = s.eng[e]
+    if eng[BY_PRIORITY]:
+        s.times[r, KEY] = s.option[r, PRIORITY]
+        s.times[r, TIE] = s.times[r, READY]
+        heap_push(s.lists[QUEUE, eng[PENDING_START] :], eng[WAIT_COUNT], r, s.req, s.times)
+    elif front:
+        prepend(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
+    else:
+        append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
+    eng[WAIT_COUNT] += 1
+
+
+@inlined
+def dequeue(s: State, e: int, r: int) -> None:
+    eng = s.eng[e]
+    if eng[BY_PRIORITY]:
+        heap_remove(s.lists[QUEUE, eng[PENDING_START] :], eng[WAIT_COUNT], r, s.req, s.times)
+    else:
+        unlink(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
+    eng[WAIT_COUNT] -= 1
+
+
+@inlined
+def queue_head(s: State, e: int) -> int:
+    """The request to admit next, of at least one."""
+    eng = s.eng[e]
+    return int(s.lists[QUEUE, eng[PENDING_START]] if eng[BY_PRIORITY] else eng[WAIT_HEAD])
+
+
 @compiled
 def take_arrivals(s: State, e: int) -> None:
-    """Queues what has arrived by the engine's clock. What can never run is refused: it ends without a token."""
+    """Queues what has arrived in time for the next step. What can never run is refused: it ends without a token."""
     eng = s.eng[e]
     now = s.clock[e, CLOCK]
+    seen_s = s.clock[e, SEEN] if eng[ASYNC] else now
     heap = s.lists[ARRIVALS, eng[PENDING_START] :]
-    while eng[PENDING_COUNT] > 0 and s.times[heap[0], READY] <= now:
+    while eng[PENDING_COUNT] > 0 and s.times[heap[0], READY] <= seen_s:
         r = heap_pop(heap, eng[PENDING_COUNT], s.req, s.times)
         eng[PENDING_COUNT] -= 1
         limit = min(s.req[r, LIMIT], eng[MAX_LEN])
@@ -102,11 +161,11 @@ def take_arrivals(s: State, e: int) -> None:
             finish(s, e, r, now)
             if too_large:
                 s.req[r, PHASE] = REFUSED
+                s.misc[REFUSALS] += 1
             continue
         s.req[r, LIMIT] = limit
         s.req[r, PHASE] = WAITING
-        append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-        eng[WAIT_COUNT] += 1
+        enqueue(s, e, r, False)
 
 
 @inlined
@@ -119,14 +178,17 @@ def settle(s: State, e: int, r: int) -> None:
     s.req[r, PHASE] = SETTLED
     s.hist[e, base % eng[BLOCK]] += 1
     s.times[r, KEY] = eng[DECODED] + s.req[r, LIMIT] - s.req[r, TOKENS]
+    s.times[r, TIE] = eng[SETTLES]
+    eng[SETTLES] += 1
     heap_push(s.ends[e], eng[SETTLED_COUNT], r, s.req, s.times)
     eng[SETTLED_COUNT] += 1
 
 
 @inlined
 def unsettle(s: State, e: int, r: int) -> None:
-    """Writes down how far a settled request is. The caller has taken it out of the heap."""
+    """Writes down how far a settled request is."""
     eng = s.eng[e]
+    heap_remove(s.ends[e], eng[SETTLED_COUNT], r, s.req, s.times)
     base = s.req[r, COMPUTED]
     s.hist[e, base % eng[BLOCK]] -= 1
     s.req[r, COMPUTED] = base + eng[DECODED]
@@ -137,27 +199,40 @@ def unsettle(s: State, e: int, r: int) -> None:
 
 
 @inlined
-def leave_running(s: State, e: int, r: int) -> None:
-    """Frees its blocks and takes it off the running list, its tokens written down."""
+def leave_running(s: State, e: int, r: int, computed: int, known: int, keep: bool) -> None:
+    """Takes r, which is not settled, off the running list and frees the blocks of its `computed` tokens.
+
+    `known` and `keep` as in `free_cached`.
+    """
     eng = s.eng[e]
-    if s.req[r, PHASE] == SETTLED:
-        heap_remove(s.ends[e], eng[SETTLED_COUNT], r, s.req, s.times)
-        unsettle(s, e, r)
-    eng[USED] -= blocks(s.req[r, COMPUTED], eng[BLOCK])
+    if eng[SHARING]:
+        free_cached(s.option, s.cache[e], s.lru[e], eng, r, computed, known, keep)
+    else:
+        eng[USED] -= blocks(computed, eng[BLOCK])
     eng[RUNNING] -= 1
     unlink(s.req, eng, r, RUN_HEAD, RUN_TAIL)
 
 
 @compiled
-def preempt(s: State, e: int, r: int) -> None:
-    """To the front of the queue, to be computed again as one prompt of all its tokens."""
+def preempt(s: State, e: int, r: int, ahead: int) -> None:
+    """Back to the queue, to be computed again as one prompt of all its tokens; a leaving request just goes.
+
+    `ahead` is 1 when a token of r was scheduled in this very step.
+    """
     eng = s.eng[e]
-    leave_running(s, e, r)
+    eng[PREEMPTIONS] += 1
+    if s.req[r, PHASE] == SETTLED:
+        unsettle(s, e, r)
+    computed = s.req[r, COMPUTED] + ahead
+    known = cached_tokens(s.option, eng, r, computed) if eng[SHARING] else computed
+    if s.req[r, PHASE] >= DONE:
+        leave_queue(s, e, r)
+        leave_running(s, e, r, computed, known, False)
+        return
+    leave_running(s, e, r, computed, known, True)
     s.req[r, COMPUTED] = 0
     s.req[r, PHASE] = WAITING
-    prepend(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-    eng[WAIT_COUNT] += 1
-    eng[PREEMPTIONS] += 1
+    enqueue(s, e, r, True)
 
 
 @compiled
@@ -170,10 +245,14 @@ def take_out(s: State, r: int) -> None:
         heap_remove(s.lists[ARRIVALS, eng[PENDING_START] :], eng[PENDING_COUNT], r, s.req, s.times)
         eng[PENDING_COUNT] -= 1
     elif phase == WAITING:
-        unlink(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-        eng[WAIT_COUNT] -= 1
+        dequeue(s, e, r)
+        if eng[SHARING] and s.option[r, IDLE] >= 0:
+            s.lru[e, s.option[r, IDLE], OWNER] = -1
+            s.option[r, IDLE] = -1
     elif FILLING <= phase <= SETTLED:
-        leave_running(s, e, r)
+        if phase == SETTLED:
+            unsettle(s, e, r)
+        leave_running(s, e, r, s.req[r, COMPUTED], s.req[r, COMPUTED], False)
     s.req[r, PHASE] = OUTSIDE
 
 
@@ -184,21 +263,76 @@ def token(s: State, e: int, r: int, now: float) -> None:
     if np.isnan(s.times[r, FIRST]):
         s.times[r, FIRST] = now
     if s.req[r, TOKENS] >= s.req[r, LIMIT]:
-        leave_running(s, e, r)
-        finish(s, e, r, now)
+        end(s, e, r, now)
     else:
         settle(s, e, r)
 
 
 @inlined
 def finish_settled(s: State, e: int, now: float) -> None:
-    """Finishes the settled requests whose last token this was."""
+    """Finishes the settled requests whose last token this was, in running order."""
     eng = s.eng[e]
     heap = s.ends[e]
     while eng[SETTLED_COUNT] > 0 and s.times[heap[0], KEY] == eng[DECODED]:
         r = heap[0]
-        leave_running(s, e, r)
+        unsettle(s, e, r)
+        end(s, e, r, now)
+
+
+@inlined
+def end(s: State, e: int, r: int, now: float) -> None:
+    """R has its last token. It goes at once, or after the next step is scheduled."""
+    if s.eng[e, ASYNC]:
         finish(s, e, r, now)
+        linger(s, e, r)
+    else:
+        leave_running(s, e, r, s.req[r, COMPUTED], s.req[r, COMPUTED], False)
+        finish(s, e, r, now)
+
+
+@compiled
+def linger(s: State, e: int, r: int) -> None:
+    """A limit is foreseen; a stop is not, and costs a slot in the step that is scheduled without knowing it."""
+    eng = s.eng[e]
+    wasting = s.option[r, STOPS] and s.req[r, LIMIT] < eng[MAX_LEN]
+    s.req[r, PHASE] = WASTING if wasting else LEAVING
+    s.req[r, POS] = -1
+    if eng[LEAVE_TAIL] >= 0:
+        s.req[eng[LEAVE_TAIL], POS] = r
+    else:
+        eng[LEAVE_HEAD] = r
+    eng[LEAVE_TAIL] = r
+    eng[LEAVERS] += 1
+    eng[WASTERS] += wasting
+
+
+@compiled
+def leave_queue(s: State, e: int, r: int) -> None:
+    """Takes r out of those that are leaving; POS is the next of them."""
+    eng = s.eng[e]
+    previous, other = -1, eng[LEAVE_HEAD]
+    while other != r:
+        previous, other = other, s.req[other, POS]
+    if previous >= 0:
+        s.req[previous, POS] = s.req[r, POS]
+    else:
+        eng[LEAVE_HEAD] = s.req[r, POS]
+    if eng[LEAVE_TAIL] == r:
+        eng[LEAVE_TAIL] = previous
+    eng[LEAVERS] -= 1
+    eng[WASTERS] -= s.req[r, PHASE] == WASTING
+    s.req[r, PHASE] = DONE
+
+
+@compiled
+def let_go(s: State, e: int) -> None:
+    """The step is scheduled, and only then known who had finished before: what is leaving goes, in running order."""
+    eng = s.eng[e]
+    while eng[LEAVE_HEAD] >= 0:
+        r = eng[LEAVE_HEAD]
+        wasted = s.req[r, PHASE] == WASTING
+        leave_queue(s, e, r)
+        leave_running(s, e, r, s.req[r, COMPUTED] + wasted, s.req[r, COMPUTED], False)
 
 
 @inlined

@@ -1,11 +1,14 @@
 """The arrays that the compiled kernels work on: n requests and E engines, no object for either.
 
-Columns of `req` [n, 13], one row for each request, and of `eng` [E, 19], one row for each engine, are named below.
+Columns of `req` [n, 13], one row for each request, and of `eng` [E, 31], one row for each engine, are named below.
 
 A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
 nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
 COMPUTED, its finish is known (the value of D at which it gets its last token), and `hist[e, base mod block]` counts
 the settled requests that need a new block whenever D ≡ −base. A step costs as much as what changes in it.
+
+Under asynchronous scheduling a finished request is *leaving*: until the next step is scheduled it keeps its place in
+the running list and its blocks. LEAVING computes nothing in that step; WASTING, which stopped by itself, one token.
 """
 
 from __future__ import annotations
@@ -30,12 +33,28 @@ F64 = npt.NDArray[np.float64]
 PROMPT, LIMIT, TOKENS, COMPUTED, PHASE, PREV, NEXT, POS, ENGINE, BLOCKED, ORDER, LLM, ORIGIN = range(13)
 
 # Values of PHASE. OUTSIDE: not known to an engine yet. FILLING: running, its prompt not yet computed.
-OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED = range(7)
+# From DONE on it has finished.
+OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED, LEAVING, WASTING = range(9)
 
-# Columns of times [n, 5], seconds. KEY orders the heap that a request is in: its arrival, or the D of its finish.
-READY, SCHEDULED, FIRST, FINISH, KEY = range(5)
+# Columns of times [n, 6], seconds. KEY, then TIE, order the heap that a request is in: its arrival; or the D of its
+# finish and its place in the running list; or its priority and its arrival.
+READY, SCHEDULED, FIRST, FINISH, KEY, TIE = range(6)
 
-# Columns of eng.
+# Columns of option [n, 8], which has no rows when every engine is plain. STOPS: it ends by itself, not by a limit.
+# PREFIX: slot of the first block that it shares, or -1; SHARED: tokens that it shares; HELD: shared blocks it holds,
+# from the first; IDLE: the node of the blocks of its own that are cached while it waits, or -1; IDLE_FROM: the index
+# of the first of these; ADMITTED: tokens it had when it was admitted last.
+PRIORITY, STOPS, PREFIX, SHARED, HELD, IDLE, IDLE_FROM, ADMITTED = range(8)
+
+# Columns of cache [E, slots, 2]: requests that hold the shared block (-1: not cached); its node while nobody does.
+REFS, NODE = range(2)
+
+# Columns of lru [E, nodes, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
+# blocks of the waiting request OWNER (or of nobody: -1), the last block first; or one shared block, of slot SLOT.
+AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
+
+# Columns of eng. SETTLES counts requests that settled; LEAVERS are leaving, WASTERS of them for one more slot; BLANK
+# are the free blocks with nothing in them, which are taken first.
 (
     MAX_SEQS,
     BUDGET,
@@ -56,17 +75,30 @@ READY, SCHEDULED, FIRST, FINISH, KEY = range(5)
     USED,
     PREEMPTIONS,
     ITERATIONS,
-) = range(19)
+    ASYNC,
+    BY_PRIORITY,
+    SHARING,
+    SETTLES,
+    LEAVERS,
+    WASTERS,
+    LEAVE_HEAD,
+    LEAVE_TAIL,
+    BLANK,
+    LRU_HEAD,
+    LRU_TAIL,
+    LRU_SPARE,
+) = range(31)
 
-# Columns of clock [E, 2], seconds: when the next step may start; how long steps took together.
-CLOCK, BUSY = range(2)
+# Columns of clock [E, 3], seconds: when the next step may start; how long steps took together; until when arrivals
+# are seen by the next schedule of an asynchronous engine.
+CLOCK, BUSY, SEEN = range(3)
 
-# Columns of misc: finished requests so far, rows logged, whether to log, whether to stop at a finish,
-# and whether the engine has to hand back because the feeds between engines changed.
-FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK = range(5)
+# Columns of misc: finished requests so far, rows logged, whether to log, whether to stop at a finish, whether the
+# engine has to hand back because the feeds between engines changed, and requests larger than their KV cache.
+FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK, REFUSALS = range(6)
 
 # Rows of lists, columns of llm, parts of feeds.
-ARRIVALS, FINISHES = range(2)
+ARRIVALS, FINISHES, QUEUE = range(3)
 LEFT, END = range(2)
 EDGES, REACH = range(2)
 
@@ -84,7 +116,8 @@ LOG_COLUMNS = (
 class State(NamedTuple):
     """Everything that kernels read and write.
 
-    lists     [2, n] ARRIVALS: heaps, one segment for each engine; FINISHES: finished requests, in order
+    lists     [2 or 3, n] ARRIVALS: heaps, one segment for each engine; FINISHES: finished requests, in order;
+              QUEUE: heaps like ARRIVALS, the waiting requests of engines that go by priority
     ends      [E, max_num_seqs] heaps of settled requests by their finish
     children  request i feeds children[child_start[i]:child_start[i + 1]]: 2 × request, plus 1 when its output is
               part of that request's prompt
@@ -107,19 +140,35 @@ class State(NamedTuple):
     children: I64
     llm: F64
     feeds: I64
+    option: I64
+    cache: I64
+    lru: I64
 
 
 def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLatency) -> None:
     """Engine e as it is before its first request."""
     row = state.eng[e]
     row[:] = 0
-    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL]] = -1
+    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL]] = -1
     row[MAX_SEQS] = config.max_num_seqs
     row[BUDGET] = config.max_num_batched_tokens
     row[USABLE] = config.usable_blocks
     row[BLOCK] = config.block_size
     row[MAX_LEN] = config.max_model_len
+    row[ASYNC] = config.async_scheduling
+    row[BY_PRIORITY] = config.scheduling_policy == "priority"
+    row[SHARING] = config.prefix_caching
+    row[BLANK] = config.usable_blocks
+    state.lru[e, :, AFTER] = np.arange(1, state.lru.shape[1] + 1)
     state.latency[e] = latency.vector()
+
+
+@compiled
+def put_outside(req: I64) -> None:
+    """Every request as it is before an engine knows it."""
+    for r in range(req.shape[0]):
+        req[r, PREV] = req[r, NEXT] = req[r, POS] = req[r, ENGINE] = -1
+        req[r, ORDER] = r
 
 
 def make_state(
@@ -129,31 +178,38 @@ def make_state(
     llms: int = 1,
     links: Links | None = None,
     log_rows: int = 0,
+    slots: int = 0,
 ) -> State:
-    """Room for n requests on these engines; all requests outside."""
+    """Room for n requests on these engines, with `slots` shared blocks; all requests outside."""
     count = len(engines)
     links = links or no_links(n)
     seqs = max(config.max_num_seqs for config, _ in engines)
     block = max(config.block_size for config, _ in engines)
+    plain = all(config.plain for config, _ in engines)
+    queue = any(config.scheduling_policy == "priority" for config, _ in engines)
+    nodes = max(config.usable_blocks if config.prefix_caching else 0 for config, _ in engines)
     req = np.zeros((n, 13), np.int64)
-    req[:, [PREV, NEXT, POS, ENGINE]] = -1
-    req[:, ORDER] = np.arange(n)
+    put_outside(req)
     state = State(
         req=req,
-        times=np.full((n, 5), np.nan),
-        eng=np.zeros((count, 19), np.int64),
-        clock=np.zeros((count, 2)),
+        times=np.full((n, 6), np.nan),
+        eng=np.zeros((count, 31), np.int64),
+        clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
-        lists=np.zeros((2, n), np.int64),
+        lists=np.zeros((3 if queue else 2, n), np.int64),
         ends=np.zeros((count, min(seqs, max(n, 1))), np.int64),
         hist=np.zeros((count, block), np.int64),
-        misc=np.zeros(5, np.int64),
+        misc=np.zeros(6, np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS))),
         child_start=links.start,
         children=links.children,
         llm=np.zeros((llms, 2)),
         feeds=np.zeros((2, count, count), np.int64),
+        option=np.zeros((0 if plain else n, 8), np.int64),
+        cache=np.full((count, slots if nodes else 0, 2), -1, np.int64),
+        lru=np.zeros((count, nodes, 5), np.int64),
     )
+    state.option[:, [PREFIX, IDLE]] = -1
     for e, (config, latency) in enumerate(engines):
         set_engine(state, e, config, latency)
     return state

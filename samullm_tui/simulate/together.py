@@ -7,13 +7,18 @@ may, so there is no deadlock; an engine that nobody feeds any more runs in one g
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from samullm_tui.simulate.kernel import advance, next_action_s
+from samullm_tui.simulate.prefixes import find_again
 from samullm_tui.simulate.queues import append
-from samullm_tui.simulate.requests import arrive, blocks, settle
+from samullm_tui.simulate.requests import arrive, blocks, enqueue, settle
 from samullm_tui.simulate.state import (
+    ADMITTED,
+    BLANK,
     BLOCK,
     BLOCKED,
+    BY_PRIORITY,
     CLOCK,
     COMPUTED,
     DECODED,
@@ -23,6 +28,7 @@ from samullm_tui.simulate.state import (
     ENGINE,
     F64,
     FILLING,
+    FINISH,
     HAND_BACK,
     I64,
     LEFT,
@@ -35,44 +41,50 @@ from samullm_tui.simulate.state import (
     PENDING_START,
     PHASE,
     PROMPT,
+    QUEUE,
     REACH,
     READY,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
+    SEEN,
     SETTLED,
+    SHARING,
     TOKENS,
     USED,
-    WAIT_COUNT,
     WAIT_HEAD,
-    WAIT_TAIL,
     WAITING,
     State,
     compiled,
 )
 
-__all__ = ["arrivals", "export", "place", "restore", "serve", "write_tokens"]
+__all__ = ["arrivals", "collect", "export", "link_served", "place", "restore", "serve", "split"]
+
+Bools = npt.NDArray[np.bool_]
 
 
 @compiled
 def place(
     s: State,
+    served: I64,
     engine_of: I64,
+    llm: I64,
     prompt: I64,
     output: I64,
     start: I64,
     parents: I64,
     fed: I64,
-    done: I64,
+    done: Bools,
     generated: I64,
     finish_s: F64,
 ) -> None:
-    """Writes every unfinished request as it stands: prompt with what its parents gave, tokens it has, its engine."""
-    for r in range(engine_of.size):
-        if done[r]:
-            s.req[r, PHASE] = DONE
-            continue
+    """Writes every request that is served as it stands: prompt with what its parents gave, tokens it has, its engine.
+
+    Row i of the state is request served[i]; all other arrays are of the whole application.
+    """
+    for row in range(served.size):
+        r = served[row]
         origin = prompt[r]
         blocked = 0
         ready_s = 0.0
@@ -80,35 +92,58 @@ def place(
             p = parents[i]
             if not done[p]:
                 blocked += 1
-                if engine_of[p] >= 0 and engine_of[r] >= 0 and engine_of[p] != engine_of[r]:
+                if engine_of[p] >= 0 and engine_of[p] != engine_of[r]:
                     s.feeds[EDGES, engine_of[p], engine_of[r]] += 1
                 continue
             ready_s = max(ready_s, finish_s[p])
             if fed[i]:
                 origin += generated[p]
-        s.req[r, ORIGIN] = origin
-        s.req[r, PROMPT] = origin + generated[r]
-        s.req[r, TOKENS] = origin + generated[r]
-        s.req[r, LIMIT] = origin + output[r]
-        s.req[r, BLOCKED] = blocked
-        s.req[r, ENGINE] = engine_of[r]
-        s.times[r, READY] = ready_s
-        s.llm[s.req[r, LLM], LEFT] += 1
+        s.req[row, LLM] = llm[r]
+        s.req[row, ORIGIN] = origin
+        s.req[row, PROMPT] = origin + generated[r]
+        s.req[row, TOKENS] = origin + generated[r]
+        s.req[row, LIMIT] = origin + output[r]
+        s.req[row, BLOCKED] = blocked
+        s.req[row, ENGINE] = engine_of[r]
+        s.times[row, READY] = ready_s
+
+
+@compiled
+def link_served(
+    served: I64, row_of: I64, start: I64, children: I64, child_start: I64, served_children: I64
+) -> None:
+    """The links between the requests that are served, by their rows; `served_children` is long enough for all."""
+    count = 0
+    for row in range(served.size):
+        child_start[row] = count
+        for i in range(start[served[row]], start[served[row] + 1]):
+            child = row_of[children[i] >> 1]
+            if child >= 0:
+                served_children[count] = 2 * child + (children[i] & 1)
+                count += 1
+    child_start[served.size] = count
 
 
 @compiled
 def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts: I64) -> None:
-    """KV cache and preempted requests of a kept engine, as `export` read them."""
+    """KV cache and preempted requests of a kept engine, as `export` read them. What only its prefix cache held is gone."""
     eng = s.eng[e]
+    s.clock[e, SEEN] = s.clock[e, CLOCK]
     for i in range(running.size):
         r = running[i]
         s.req[r, PROMPT] = prompts[i]
         s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
         s.req[r, COMPUTED] = computed[i]
         s.req[r, PHASE] = FILLING
+        s.times[r, SCHEDULED] = s.clock[e, CLOCK]  # known to have run, should it be preempted
         append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
         eng[RUNNING] += 1
-        eng[USED] += blocks(computed[i], eng[BLOCK])
+        found = 0
+        if eng[SHARING]:
+            s.option[r, ADMITTED] = prompts[i]
+            found = find_again(s.req, s.option, s.cache[e], eng, r)
+        eng[BLANK] -= blocks(computed[i], eng[BLOCK]) - found
+        eng[USED] += blocks(computed[i], eng[BLOCK]) - found
         if computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
             settle(s, e, r)
     for i in range(waiting.size):
@@ -117,8 +152,7 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
         s.req[r, PHASE] = WAITING
         s.times[r, SCHEDULED] = s.clock[e, CLOCK]
-        append(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
-        eng[WAIT_COUNT] += 1
+        enqueue(s, e, r, False)
 
 
 @compiled
@@ -137,32 +171,66 @@ def arrivals(s: State) -> None:
 
 @compiled
 def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
-    """Reads the running list with the tokens in the KV cache, and the queue, into arrays of their lengths.
+    """Reads the running list with the tokens in the KV cache, and the preempted requests, into arrays that are long
+    enough. What has finished and is only leaving is not read.
 
-    Returns how many at the front of the queue were preempted; the others stand in the order of their arrival.
+    Returns how many were preempted: all others in the queue stand behind them, in the order of their arrival.
     """
-    r = s.eng[e, RUN_HEAD]
-    for i in range(running.size):
-        running[i] = r
-        computed[i] = s.req[r, COMPUTED]
-        if s.req[r, PHASE] == SETTLED:
-            computed[i] += s.eng[e, DECODED]
+    eng = s.eng[e]
+    r = eng[RUN_HEAD]
+    i = 0
+    while r >= 0:
+        if s.req[r, PHASE] < DONE:
+            running[i] = r
+            computed[i] = s.req[r, COMPUTED]
+            if s.req[r, PHASE] == SETTLED:
+                computed[i] += eng[DECODED]
+            i += 1
         r = s.req[r, NEXT]
     preempted = 0
-    r = s.eng[e, WAIT_HEAD]
+    r = eng[WAIT_HEAD]
     for i in range(waiting.size):
-        waiting[i] = r
-        preempted += not np.isnan(s.times[r, SCHEDULED])
+        if eng[BY_PRIORITY]:
+            r = s.lists[QUEUE, eng[PENDING_START] + i]
+        if not np.isnan(s.times[r, SCHEDULED]):
+            waiting[preempted] = r
+            preempted += 1
         r = s.req[r, NEXT]
     return preempted
 
 
 @compiled
-def write_tokens(s: State) -> None:
-    """Writes down the tokens of settled requests, which are otherwise only implied."""
-    for r in range(s.req.shape[0]):
-        if s.req[r, PHASE] == SETTLED:
-            s.req[r, TOKENS] = s.req[r, COMPUTED] + s.eng[s.req[r, ENGINE], DECODED] + 1
+def collect(
+    s: State, served: I64, done: Bools, generated: I64, finish_s: F64, engine_of: I64, counts: I64
+) -> None:
+    """Writes down how far every request that was served is, and on which engine it goes on.
+
+    engine_of [rows] is -1 where a request does not; counts [E + 1] those of each engine, in places 1 to E.
+    """
+    for row in range(served.size):
+        r = served[row]
+        phase = s.req[row, PHASE]
+        if phase >= DONE:
+            engine_of[row] = -1
+            done[r] = True
+            finish_s[r] = s.times[row, FINISH]
+        else:
+            engine_of[row] = s.req[row, ENGINE]
+            counts[s.req[row, ENGINE] + 1] += 1
+        tokens = s.req[row, TOKENS]
+        if phase == SETTLED:
+            tokens = s.req[row, COMPUTED] + s.eng[s.req[row, ENGINE], DECODED] + 1
+        generated[r] = tokens - s.req[row, ORIGIN]
+
+
+@compiled
+def split(served: I64, engine_of: I64, starts: I64, requests: I64) -> None:
+    """The requests of each engine, one engine's behind the other's. `starts` [E] is where each begins, then ends."""
+    for row in range(engine_of.size):
+        e = engine_of[row]
+        if e >= 0:
+            requests[starts[e]] = served[row]
+            starts[e] += 1
 
 
 @compiled

@@ -10,7 +10,7 @@ import psutil
 from samullm_tui.domain.event import HostSample
 from samullm_tui.domain.sanitise import sanitise_line
 
-__all__ = ["processor_name", "sample_host"]
+__all__ = ["available_bytes", "processor_name", "sample_host"]
 
 
 def processor_name() -> str:
@@ -38,3 +38,8 @@ def sample_host(path: Path) -> HostSample:
         memory_total_bytes=memory.total,
         disk_free_bytes=psutil.disk_usage(str(existing)).free,
     )
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    return int(psutil.virtual_memory().available)

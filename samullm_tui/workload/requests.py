@@ -123,8 +123,33 @@ def build_requests(
     return _workload(layout)
 
 
+WHOLE = 2**31 - 1
+"""`prefix_tokens` of repetitions: their prompts are the same, with all that is fed to them."""
+
+
+def _prefixes(layout: Layout) -> tuple[IntArray, IntArray]:
+    """(number, tokens) of the beginning that each prompt shares with others of its LLM.
+
+    The repetitions of a request share all of it; the other requests of a node what its template begins with, less the
+    last token, which may depend on what follows. That prompts of different nodes or data records may begin alike by
+    chance is not looked at.
+    """
+    columns = layout.columns
+    node, repetition = _array(columns.node), _array(columns.repetition)
+    heads = [
+        layout.count_tokens(one.llm, template.literals[0]) - 1 if template.literals[0] else 0
+        for one, template in zip(layout.application.nodes, layout.templates, strict=True)
+    ]
+    head = np.array(heads, np.int64)[node]
+    repeated = repetition > 0
+    own = len(heads) + np.cumsum(repetition == 1)
+    prefix = np.where(repeated, own, np.where(head > 0, node, -1))
+    return prefix, np.where(repeated, WHOLE, np.maximum(head, 0))
+
+
 def _workload(layout: Layout) -> Workload:
     columns = layout.columns
+    prefix, prefix_tokens = _prefixes(layout)
     table = RequestTable(
         ids=columns.ids,
         records=columns.records,
@@ -139,6 +164,8 @@ def _workload(layout: Layout) -> Workload:
         parent_start=_array(columns.parent_start),
         parents=_array(columns.parents),
         fed=_array(columns.fed),
+        prefix=prefix,
+        prefix_tokens=prefix_tokens,
     )
     return Workload(
         application=layout.application,

@@ -104,6 +104,30 @@ def test_lengths_says_what_stands_behind_each_curve(verb: Verb) -> None:
         assert {"name", "parameters", "ks", "aic"} == set(row["families"][0])
 
 
+def test_simulate_takes_vllms_options_and_their_columns(verb: Verb, tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text(
+        '{"iteration": {"coefficients": [0.01,0,0.001,0,0,0,0,0,0,0,0]}, "kv_blocks": 40}'
+    )
+    rows = "".join(f"0,200,20,30,7,192,{k % 2}\n" for k in range(6))
+    columns = "arrival_s,prompt_tokens,output_tokens,max_tokens,prefix,prefix_tokens,priority\n"
+    (tmp_path / "requests.csv").write_text(columns + rows)
+    files = (tmp_path / "requests.csv", "--latency", tmp_path / "profile.json", "--max-num-seqs", 2)
+
+    def result(*options: str) -> dict[str, float]:
+        return verb("simulate", *files, *options)
+
+    plain = result()
+    assert set(plain) == {"makespan_s", "iterations", "preemptions", "simulation_s", "output_tokens_per_s"}
+    assert result("--prefix-caching")["makespan_s"] < plain["makespan_s"]
+    assert result("--async-scheduling")["iterations"] > plain["iterations"]
+    assert result("--scheduling-policy", "priority", "--requests", str(tmp_path / "out.csv"))
+    with (tmp_path / "out.csv").open() as file:
+        finish_s = [float(row["finish_s"]) for row in csv.DictReader(file)]
+    assert max(finish_s[::2]) < max(finish_s[1::2])
+    (tmp_path / "requests.csv").write_text(columns)
+    assert result()["makespan_s"] == 0.0
+
+
 def test_a_simulated_run_ends_in_one_output_a_request_and_replays_the_same(
     verb: Verb, home: Path, tmp_path: Path
 ) -> None:

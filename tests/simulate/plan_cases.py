@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from hypothesis import strategies as st
+from msgspec import structs
 from schedule_cases import EXACT
 
 from samullm_tui.domain.plan import Placement, Plan, Stage
@@ -125,3 +128,29 @@ def draw_plan(draw: st.DrawFn) -> Plan:
     """Some stages, which may or may not be possible, then one that finishes everything."""
     stages = draw(st.lists(draw_stage(), min_size=1, max_size=4))
     return Plan(planner="test", stages=(*stages, Stage(draw(st.sampled_from(LAYOUTS[:5])), ())))
+
+
+@st.composite
+def draw_optional(draw: st.DrawFn) -> tuple[Problem, list[int]]:
+    """An application whose engines are asynchronous, cache prefixes or go by priority, as may be."""
+    problem, output = draw(st.one_of(draw_application(), draw_cycles()))
+    n = len(problem.table)
+    changes = {
+        "async_scheduling": draw(st.booleans()),
+        "prefix_caching": draw(st.booleans()),
+        "scheduling_policy": draw(st.sampled_from(["fcfs", "priority"])),
+    }
+    shapes = tuple(
+        structs.replace(s, config=structs.replace(s.config, **changes)) for s in problem.llms[0].shapes
+    )
+    prompt = problem.table.prompt_tokens
+    prefix = np.array([draw(st.integers(-1, 1)) for _ in range(n)]) if draw(st.booleans()) else None
+    table = dataclasses.replace(
+        problem.table,
+        max_tokens=np.array(output) + np.array([draw(st.sampled_from([0, 3])) for _ in range(n)]),
+        prefix=None if prefix is None else np.where(prefix < 0, -1, prefix * 3 + problem.table.llm),
+        prefix_tokens=None if prefix is None else (prompt - 1) // 4 * 4,
+    )
+    priority = np.array([draw(st.integers(0, 2)) for _ in range(n)]) if draw(st.booleans()) else None
+    llms = tuple(structs.replace(model, shapes=shapes) for model in problem.llms)
+    return dataclasses.replace(problem, table=table, llms=llms, priority=priority), output

@@ -29,7 +29,9 @@ class Engine:
 
     def step(self) -> None:
         self.schedule.now = self.act_s()
-        while due := [r for r in self.coming if r.arrival_s <= self.schedule.now]:
+        if not self.members():
+            self.schedule.seen = self.schedule.now
+        while due := [r for r in self.coming if r.arrival_s <= self.schedule.sight()]:
             self.take(min(due, key=lambda r: (r.arrival_s, r.index)))
         members = self.members()
         if members:
@@ -119,13 +121,18 @@ class PlanReference:
             return
         has = self.generated[index]
         request = Request(index, ready, self.prompts[index] + has, self.output[index] - has)
+        request.max_tokens = int(table.max_tokens[index]) - has
+        if table.prefix is not None:
+            request.prefix, request.shared = int(table.prefix[index]), int(table.prefix_tokens[index])
+        if self.problem.priority is not None:
+            request.priority = int(self.problem.priority[index])
         list(self.engines.values())[self.engine_of[index]].coming.append(request)
 
     def progress(self) -> Progress:
         states = {}
         unfinished = np.array([f is None for f in self.finish_s])
         for e, (replica, engine) in enumerate(self.engines.items()):
-            running = engine.schedule.running
+            running = [r for r in engine.schedule.running if r.finish_s is None]
             waiting = [r for r in engine.schedule.waiting if r.scheduled_s is not None]
             states[replica] = EngineState(
                 engine.schedule.now,
@@ -154,8 +161,8 @@ class PlanReference:
         for e, (replica, engine) in enumerate(self.engines.items()):
             if replica in before:
                 old = before[replica].schedule
-                engine.schedule.now = max(self.now, old.now)
-                engine.schedule.running = old.running
+                engine.schedule.now = engine.schedule.seen = max(self.now, old.now)
+                engine.schedule.take_over(old)
                 preempted = [r for r in old.waiting if r.scheduled_s is not None]
                 engine.schedule.waiting.extend(r for r in preempted if self.engine_of[r.index] == e)
                 here |= {r.index for r in engine.members()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Reference, Request
-from schedule_cases import EXACT, Case, case, draw_case
+from reference import Reference
+from schedule_cases import EXACT, Case, case, draw_case, draw_options
 
 from samullm_tui.domain.errors import InputError
 from samullm_tui.simulate.engine import EngineConfig, EngineSimulation, simulate_requests
@@ -24,20 +26,23 @@ COLUMNS = (
 
 
 def reference(c: Case) -> Reference:
-    requests = [Request(i, *row) for i, row in enumerate(zip(c.arrival_s, c.prompt, c.output, strict=True))]
-    run = Reference(c.config, EXACT, requests)
+    run = Reference(c.config, EXACT, c.requests)
     run.run()
     return run
 
 
 def batch(c: Case, *, log: bool = False):
     arrays = (np.array(c.arrival_s), np.array(c.prompt, np.int64), np.array(c.output, np.int64))
-    return simulate_requests(c.config, EXACT, *arrays, log_iterations=log)
+    return simulate_requests(c.config, EXACT, *arrays, **c.options, log_iterations=log)
 
 
-@settings(max_examples=300, deadline=None)
-@given(draw_case())
+@settings(max_examples=600, deadline=None)
+@given(st.one_of(draw_case(), draw_options()))
 def test_every_step_equals_the_plain_schedule(c: Case) -> None:
+    assert_every_step_equal(c)
+
+
+def assert_every_step_equal(c: Case) -> None:
     expected, trace = reference(c), batch(c, log=True)
     assert trace.log is not None
     assert trace.iterations == len(expected.rows)
@@ -47,11 +52,21 @@ def test_every_step_equals_the_plain_schedule(c: Case) -> None:
     assert trace.scheduled_s.tolist() == [r.scheduled_s for r in expected.requests]
     assert trace.first_token_s.tolist() == [r.first_token_s for r in expected.requests]
     assert trace.finish_s.tolist() == [r.finish_s for r in expected.requests]
-    assert trace.makespan_s == expected.now
+    assert trace.makespan_s == max(r.finish_s for r in expected.requests)
 
 
-@settings(max_examples=100, deadline=None)
-@given(draw_case())
+def test_a_token_computed_again_past_the_prompt_counts_as_a_decode() -> None:
+    """The second request is preempted and computed again in a chunk of its prompt and one of the one token after it."""
+    c = Case(EngineConfig(4, 3, 7, 1, 7), [0.0, 0.0], [1, 3], [3, 2])
+    assert_every_step_equal(c)
+    trace = batch(c, log=True)
+    assert trace.log is not None
+    assert trace.preemptions == 1
+    assert trace.log["decode_seqs"].sum() == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(draw_case(), draw_options()))
 def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     expected, trace = reference(c), batch(c)
     assert (trace.iterations, trace.preemptions) == (len(expected.rows), expected.preemptions)
@@ -59,8 +74,13 @@ def test_jumping_without_a_log_gives_the_same_times(c: Case) -> None:
     assert trace.log is None
 
 
-@settings(max_examples=100, deadline=None)
-@given(draw_case(), st.lists(st.integers(1, 60), max_size=12), st.booleans(), st.integers(0, 3))
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(draw_case(), draw_options(shared=False)),
+    st.lists(st.integers(1, 60), max_size=12),
+    st.booleans(),
+    st.integers(0, 3),
+)
 def test_an_engine_served_online_gives_the_same_times(
     c: Case, pauses: list[int], stop: bool, capacity: int
 ) -> None:
@@ -80,15 +100,54 @@ def test_an_engine_served_online_gives_the_same_times(
         until += pause
         while order and c.arrival_s[order[0]] < until:
             index = order.pop(0)
-            engine.submit(index, c.prompt[index], c.output[index], c.arrival_s[index])
+            submit(engine, c, index)
         work(until)
     for index in order:
-        engine.submit(index, c.prompt[index], c.output[index], c.arrival_s[index])
+        submit(engine, c, index)
     work(np.inf)
     assert finish == {r.index: r.finish_s for r in expected.requests}
     assert (engine.iterations, engine.preemptions) == (len(expected.rows), expected.preemptions)
     assert (engine.running, engine.waiting, engine.kv_usage) == (0, 0, 0.0)
     assert engine.clock_s == expected.now
+
+
+def submit(engine: EngineSimulation, c: Case, index: int) -> None:
+    engine.submit(
+        index,
+        c.prompt[index],
+        c.output[index],
+        c.arrival_s[index],
+        stops=c.max_tokens is not None and c.output[index] < c.max_tokens[index],
+        priority=c.priority[index] if c.priority else 0,
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw_options())
+def test_every_token_is_computed_once_or_was_found_in_the_cache(c: Case) -> None:
+    """Of the plain schedule, which the compiled one equals step by step, blocks included."""
+    expected, trace = reference(c), batch(c, log=True)
+    assert trace.log is not None
+    assert (trace.log["kv_blocks"] <= c.config.usable_blocks).all()
+    assert (trace.log["num_seqs"] <= c.config.max_num_seqs).all()
+    assert (trace.log["prefill_tokens"] + trace.log["decode_seqs"] <= c.config.max_num_batched_tokens).all()
+    chunks: dict[int, list[tuple[int, int]]] = {}
+    for step in expected.work:
+        for request, before, count in step:
+            chunks.setdefault(request.index, []).append((before, before + count))
+    for request in expected.requests:
+        ends = 0
+        for before, after in chunks[request.index]:
+            cached = c.config.prefix_caching and ends == 0
+            if before != ends and not cached:
+                assert request.preemptions > 0
+                assert before == 0 or c.config.prefix_caching
+            assert c.config.prefix_caching or before in (0, ends)
+            ends = after
+        wasted = expected.stops_unforeseen(request) and c.config.async_scheduling
+        assert ends - request.tokens + 1 in ((0, 1) if wasted else (0,))
+        restarts = sum(after[0] < before[1] for before, after in pairwise(chunks[request.index]))
+        assert restarts <= request.preemptions
 
 
 @pytest.mark.parametrize("seed", [0, 1])

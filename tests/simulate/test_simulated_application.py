@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from plan_cases import NAMES, draw_application, draw_cycles, draw_plan, make_problem, make_table, one_each
+from plan_cases import (
+    NAMES,
+    draw_application,
+    draw_cycles,
+    draw_optional,
+    draw_plan,
+    make_problem,
+    make_table,
+    one_each,
+)
 from plan_reference import PlanReference
 from schedule_cases import EXACT
 
@@ -33,7 +42,7 @@ def simulated(problem: Problem, plan: Plan, output: list[int]) -> PlanTrace | No
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(draw_application(), draw_cycles()), draw_plan())
+@given(st.one_of(draw_application(), draw_cycles(), draw_optional()), draw_plan())
 def test_a_plan_is_simulated_as_by_stepping_every_engine_in_time_order(app: Application, plan: Plan) -> None:
     problem, output = app
     trace = simulated(problem, plan, output)
@@ -142,6 +151,18 @@ def test_an_engine_does_not_run_ahead_of_what_comes_back_to_it() -> None:
     problem = make_problem(table, load_s=0.0)
     trace = simulate_plan(problem, plan_of(one_each("A", "B")), np.array([90, 3, 3, 3, 9, 3, 3]))
     assert trace.finish_s[3] < trace.finish_s[6] < trace.finish_s[0]
+
+
+def test_an_engine_that_feeds_what_is_waited_for_over_others_stops_with_the_stage() -> None:
+    """A feeds B and B feeds C, but not what C waits for: A's long request is cut where C is done."""
+    table = make_table([0, 1, 1, 2], [5, 5, 5, 5], [[], [0], [], [2]])
+    problem = make_problem(table, load_s=0.0)
+    stage = one_each("A", "B", "C", until=("C",))
+    trace = simulate_stage(problem, np.array([90, 3, 3, 3]), Progress.fresh(problem), stage, frozenset(), 0.0)
+    (a,) = (state for replica, state in trace.progress.engines.items() if replica.llm == "A")
+    longest_step_s = problem.llms[0].shape(1).latency.seconds(1, 0, 0.0, 1, 95.0)
+    assert trace.end_s <= a.clock_s <= trace.end_s + longest_step_s
+    assert 3 < trace.progress.generated[0] < 20
 
 
 def test_a_stopped_engine_loses_its_cache_and_keeps_its_tokens() -> None:

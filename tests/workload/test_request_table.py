@@ -146,6 +146,22 @@ def test_repetitions_have_ids_and_seeds_of_their_own_and_come_together(tmp_path:
     assert rendered(work)["one:r1"] == "<many:r1#1>\n\n<many:r1#2>\n\n<many:r1#3>"
 
 
+def test_repetitions_share_their_prompt_and_other_requests_what_their_template_begins_with(
+    tmp_path: Path,
+) -> None:
+    head = "Read the following text with care. "
+    nodes = node("many", '"d"', "{text}", "n = 2") + node("head", '"d"', head + "{text}", llm="b")
+    table = build(tmp_path, nodes).table
+    assert table.prefix is not None
+    assert table.prefix_tokens is not None
+    many, alike = table.indices_of_node("many"), table.indices_of_node("head")
+    assert (np.diff(table.prefix[many]) == np.tile([0, 1], len(many) // 2)[: len(many) - 1]).all()
+    assert (table.prefix_tokens[many] > table.prompt_tokens[many]).all()
+    assert len(set(table.prefix[alike].tolist())) == 1
+    assert set(table.prefix[alike].tolist()).isdisjoint(table.prefix[many].tolist())
+    assert 0 < table.prefix_tokens[alike[0]] < table.prompt_tokens[alike].min()
+
+
 def test_join_any_makes_a_request_of_each_output(tmp_path: Path) -> None:
     nodes = node("x", '"d"', "{text}", 'where = { field = "route", equals = "x" }')
     nodes += node("all", '"d"', "{text}", llm="b") + node(
