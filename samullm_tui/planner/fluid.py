@@ -102,7 +102,7 @@ def fresh_situation(options: Options, moves: int) -> Situation:
     whole = [np.zeros(units, np.int64) for _ in range(3)]
     real = [np.zeros(units) for _ in range(6)]
     gpus = (np.zeros((units, islands), np.int64), np.zeros(islands, np.int64))
-    return Situation(*whole, *real, *gpus, np.zeros(moves, np.bool_), np.zeros(units, np.bool_))
+    return Situation._make((*whole, *real, *gpus, np.zeros(moves, np.bool_), np.zeros(units, np.bool_)))
 
 
 @compiled
@@ -317,9 +317,9 @@ def grow(options: Options, now: Situation, at_s: float) -> None:
         last = -1
         for unit in range(now.phase.size):
             alone = options.dp.shape[2] == 1 or options.dp[unit, 0, 1] == 0
-            if now.phase[unit] == RUNNING and alone and not now.touched[unit]:
-                if last < 0 or now.own_s[unit] > now.own_s[last]:
-                    last = unit
+            latest = last < 0 or now.own_s[unit] > now.own_s[last]
+            if now.phase[unit] == RUNNING and alone and not now.touched[unit] and latest:
+                last = unit
         if last < 0:
             return
         now.touched[last] = True

@@ -14,6 +14,10 @@ from samullm_tui.planner.words import joined
 __all__ = ["Follower"]
 
 
+UNITS = Situation._fields.index("used")
+"""The first columns of a situation, with one value for each unit."""
+
+
 class Follower:
     """Chooses the stages of one plan, first to last (see `plan_and_end`), by the same rules as the fluids."""
 
@@ -28,7 +32,7 @@ class Follower:
         finish_s = outlook.progress.finish_s
         at_s = float(np.max(finish_s, initial=0.0, where=~np.isnan(finish_s)))
         self._look(outlook, at_s)
-        before = Situation(*(array.copy() for array in now))
+        before = Situation._make(array.copy() for array in now)
         decide(table.options, schedule.moves, schedule.beside, now, at_s, schedule.grows)
         wanted = self._possible(outlook, before)
         end_units(table.options, now)
@@ -88,7 +92,7 @@ class Follower:
 
     def _put_off(self, u: int, before: Situation) -> None:
         """The unit goes on as it was; the move that changed it is to be made later."""
-        for array, old in zip(self._now[:8], before[:8], strict=True):
+        for array, old in zip(self._now[:UNITS], before[:UNITS], strict=True):
             array[u] = old[u]
         mine = self._schedule.moves[:, 0] == u
         self._now.made[mine] = before.made[mine]

@@ -13,7 +13,7 @@ __all__ = ["Moment", "Replays"]
 
 MEMORY_BYTES = 64_000_000
 BYTES_PER_REQUEST = 40
-STAGE_REQUESTS, KNOWN_REQUESTS = 1_500, 500
+STAGE_REQUESTS, KNOWN_REQUESTS = 2_500, 800
 """Simulating a stage takes as long as this many requests more than the application has; choosing one known already so many."""
 
 Key = tuple[int, tuple[Placement, ...], tuple[str, ...]]

@@ -9,8 +9,9 @@ import numpy as np
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.annealing import anneal, move
 from samullm_tui.planner.fluid import Bools, Floats, Options, Situation, fresh_situation, roll_out
-from samullm_tui.planner.outlook import Estimate, Outlook
+from samullm_tui.planner.outlook import Estimate, Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
+from samullm_tui.simulate.application import Progress
 
 __all__ = ["Schedule", "Table", "moved", "promising", "simple", "wandered"]
 
@@ -22,7 +23,7 @@ HOT, WARM = 0.05, 0.004
 POINTS = 64
 DOUBT, WANDERING = 0.03, 200
 """Standard deviation of the share by which a unit's time may be wrong, and steps of annealing for each unit."""
-NO_GROWTH = 0.1
+NO_GROWTH = 0.25
 """How often a neighbour of a schedule differs in whether it grows."""
 
 Unit = tuple[int, ...]
@@ -51,8 +52,7 @@ class Table:
     option, the smallest.
     """
 
-    def __init__(self, outlook: Outlook) -> None:
-        task = outlook.task
+    def __init__(self, task: Task) -> None:
         problem = task.problem
         self.units = task.graph.units
         self.choices: tuple[tuple[Option, ...], ...] = tuple(
@@ -61,11 +61,13 @@ class Table:
             else ({llm: smallest(problem.llms[llm], problem) for llm in unit},)
             for unit in self.units
         )
-        self.options = self._options(outlook)
+        self.options = self._options(task)
         self.rows = (1 + FURTHER_MOVES) * len(self.units)
         self.unit_of = {llm: u for u, unit in enumerate(self.units) for llm in unit}
         self.island_of = {gpu: k for k, island in enumerate(problem.islands) for gpu in island}
-        self._unit = np.array([self.unit_of.get(llm, 0) for llm in range(len(problem.llms))])[problem.table.llm]
+        self._unit = np.array([self.unit_of.get(llm, 0) for llm in range(len(problem.llms))])[
+            problem.table.llm
+        ]
         self._flops = task.flops_per_token * (task.prompts + task.output_tokens)
         self._total = np.bincount(self._unit, self._flops, len(self.units))
         self.scratch = self.situation()
@@ -84,8 +86,8 @@ class Table:
         """The schedule's makespan as fluids."""
         return roll_out(self.options, schedule.moves, schedule.beside, schedule.grows, self.scratch)[0]
 
-    def _options(self, outlook: Outlook) -> Options:
-        graph, problem = outlook.task.graph, outlook.task.problem
+    def _options(self, task: Task) -> Options:
+        graph, problem = task.graph, task.problem
         most = max(map(len, self.choices))
         shape = (len(self.units), most, max(map(len, self.units)))
         tp, dp = np.ones(shape, np.int64), np.zeros(shape, np.int64)
@@ -94,11 +96,12 @@ class Table:
         for u, (unit, choices) in enumerate(zip(self.units, self.choices, strict=True)):
             sources = graph.unit_sources(unit)
             feeds[[k for k, other in enumerate(self.units) if sources & set(other)], u] = True
+            ready = _ready(task, unit)
             for k, choice in enumerate(choices):
                 tp[u, k, : len(unit)], dp[u, k, : len(unit)] = zip(*choice.values(), strict=True)
                 load_s[u, k] = max(problem.llms[llm].shape(size.tp).load_s for llm, size in choice.items())
                 curve[u, k] = np.max(
-                    [_curve(outlook.from_start(llm, size)) for llm, size in choice.items()], axis=0
+                    [_curve(ready.from_start(llm, size)) for llm, size in choice.items()], axis=0
                 )
                 curve[u, k] = np.maximum.accumulate(np.maximum(curve[u, k] - load_s[u, k], 0.0))
         most_options = np.array([len(choices) for choices in self.choices], dtype=np.int64)
@@ -108,6 +111,13 @@ class Table:
             same = (tp[u, :, 0] == tp[u, k, 0]) & (dp[u, :, 0] > 0)
             path_s[u, k] = max(1e-9, curve[u, same, -1].min(initial=np.inf))
         return Options(tp, dp, curve, path_s, load_s, most_options, feeds, islands)
+
+
+def _ready(task: Task, unit: Unit) -> Outlook:
+    """The unit at its start, all that the others do done."""
+    done = ~np.isin(task.problem.table.llm, unit)
+    finish_s = np.where(done, 0.0, np.nan)
+    return Outlook(task, Progress(done, np.where(done, task.output_tokens, 0), finish_s), frozenset())
 
 
 def _curve(estimate: Estimate) -> Floats:
@@ -146,18 +156,25 @@ def wandered(table: Table, schedule: Schedule, rng: np.random.Generator) -> Sche
 
 def simple(table: Table) -> list[Schedule]:
     """The longest first in its smallest size, consumers beside their sources or after them."""
-    return [_start(table, start, np.random.default_rng(0)) for start in (0, 1)]
+    smallest_ones = np.zeros(len(table.units), np.int64)
+    return [_longest_first(table, smallest_ones, beside=beside) for beside in (True, False)]
 
 
 def _start(table: Table, start: int, rng: np.random.Generator) -> Schedule:
-    """Longest work first; in the first starts all of the smallest sizes, in later ones of any."""
+    """The first starts all of the smallest sizes or the next larger, later ones of any."""
+    most = table.options.most
+    choice = np.minimum(start // 2, most - 1) if start < 4 else rng.integers(0, most)
+    return _longest_first(table, choice, beside=start % 2 == 0)
+
+
+def _longest_first(table: Table, choice: IntArray, *, beside: bool) -> Schedule:
+    """Every unit in the option chosen for it, those with the most work first."""
     options, units = table.options, np.arange(len(table.units))
-    choice = np.minimum(start // 2, options.most - 1) if start < 4 else rng.integers(0, options.most)
     gpus = (options.tp * options.dp).sum(axis=2)[units, choice]
     order = np.argsort(-options.curve[units, choice, -1] * gpus, kind="stable")
     moves = np.full((table.rows, 2), -1, dtype=np.int64)
     moves[: len(units)] = np.stack([order, choice[order]], axis=1)
-    return Schedule(moves, np.full(len(units), start % 2 == 0))
+    return Schedule(moves, np.full(len(units), beside))
 
 
 def moved(table: Table, schedule: Schedule, rng: np.random.Generator) -> Schedule:

@@ -10,25 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
+from msgspec.structs import replace
 
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
 from samullm_tui.planner.follow import Follower
 from samullm_tui.planner.greedy import greedy
-from samullm_tui.planner.outlook import Outlook, Task
+from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.schedule import Schedule, Table, moved, promising, simple, wandered
 from samullm_tui.planner.stages import plan_and_end
-from samullm_tui.simulate.application import Problem, Progress
+from samullm_tui.simulate.application import Problem
 
 __all__ = ["improving_plans", "search"]
 
-REQUESTS = 8_000_000
+REQUESTS = 7_000_000
 """The default budget: some two seconds."""
-STEPS, STEP_REQUESTS = 6_000, 30
+STEPS, STEP_REQUESTS = 6_000, 15
 """Steps of annealing for each unit at most; what one costs for each unit, in requests simulated."""
 FINALISTS = 4
 """Annealed schedules that are simulated."""
@@ -74,7 +75,7 @@ def improving_plans(
     for planner in (min_heuristic, greedy, max_heuristic):
         plan = planner(problem, output_tokens, state.task)
         if state.better(plan, state.makespans_s(plan)):
-            yield plan
+            yield replace(plan, planner="search")
     if len(problem.table):
         yield from _improve(state, requests)
 
@@ -82,10 +83,12 @@ def improving_plans(
 def _improve(state: _State, requests: int) -> Iterator[Plan]:
     """Annealed schedules, then neighbours of the best."""
     task = state.task
-    table = Table(Outlook(task, Progress.fresh(task.problem), frozenset()))
+    table = Table(task)
     end = task.replays.requests + requests
     for schedule in _proposals(state, table, requests):
-        plan, moment = plan_and_end(task, "search", Follower(table, schedule), state.hopeless * state.best_s[0])
+        plan, moment = plan_and_end(
+            task, "search", Follower(table, schedule), state.hopeless * state.best_s[0]
+        )
         if moment.progress.finished:
             makespans_s = state.makespans_s(plan)
             if makespans_s:
@@ -107,12 +110,14 @@ def _proposals(state: _State, table: Table, requests: int) -> Iterator[Schedule]
         if schedule.key not in tried:
             tried.add(schedule.key)
             yield schedule
-    for turn in count():
-        found = next((s for _ in range(PATIENCE) if (s := _neighbour(state, table, tried, turn))), None)
-        if found is None:
-            return
+    turns = count()
+    while found := _first(_neighbour(state, table, tried, turn) for turn in islice(turns, PATIENCE)):
         tried.add(found.key)
         yield found
+
+
+def _first(some: Iterator[Schedule | None]) -> Schedule | None:
+    return next((schedule for schedule in some if schedule is not None), None)
 
 
 def _neighbour(state: _State, table: Table, tried: set[bytes], turn: int) -> Schedule | None:
@@ -157,7 +162,10 @@ class _State:
         if not makespans_s:
             return False
         loads = self.task.replays.end(plan, self.draws[0]).loads
-        value, best = round(1000 * _mean(makespans_s)), round(1000 * _mean(self.best_s)) if self.best_s else None
+        value, best = (
+            round(1000 * _mean(makespans_s)),
+            round(1000 * _mean(self.best_s)) if self.best_s else None,
+        )
         if best is not None and (value, loads) >= (best, self.loads):
             return False
         self.best_s, self.loads = makespans_s, loads
