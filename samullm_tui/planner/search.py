@@ -27,11 +27,11 @@ from samullm_tui.simulate.application import Problem
 
 __all__ = ["improving_plans", "search"]
 
-REQUESTS = 7_000_000
+REQUESTS = 8_000_000
 """The default budget: some two seconds."""
 STEPS, STEP_REQUESTS = 6_000, 15
 """Steps of annealing for each unit at most; what one costs for each unit, in requests simulated."""
-FINALISTS = 4
+FINALISTS = 8
 """Annealed schedules that are simulated."""
 PARENTS = 4
 """Neighbours are those of the best schedules, at most so many, the very best mostly."""
