@@ -12,7 +12,7 @@ from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.outlook import Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
-from samullm_tui.planner.stages import Choice, plan_and_end
+from samullm_tui.planner.stages import Choice, plan_of
 from samullm_tui.simulate.application import Problem
 
 __all__ = ["max_heuristic", "min_heuristic"]
@@ -20,7 +20,7 @@ __all__ = ["max_heuristic", "min_heuristic"]
 
 def max_heuristic(problem: Problem, output_tokens: IntArray, task: Task | None = None) -> Plan:
     """One LLM at a time, sources first, on all GPUs in its fastest shape. Raises PlacementError."""
-    return plan_and_end(task or Task(problem, output_tokens), "max-heuristic", _one_at_a_time)[0]
+    return plan_of(task or Task(problem, output_tokens), "max-heuristic", _one_at_a_time)
 
 
 def min_heuristic(problem: Problem, output_tokens: IntArray, task: Task | None = None) -> Plan:
@@ -28,7 +28,7 @@ def min_heuristic(problem: Problem, output_tokens: IntArray, task: Task | None =
 
     A consumer is ready beside its sources: it takes their outputs as they come.
     """
-    return plan_and_end(task or Task(problem, output_tokens), "min-heuristic", _all_at_once)[0]
+    return plan_of(task or Task(problem, output_tokens), "min-heuristic", _all_at_once)
 
 
 def _one_at_a_time(outlook: Outlook) -> Choice:
@@ -36,13 +36,14 @@ def _one_at_a_time(outlook: Outlook) -> Choice:
     members = [llm for llm in unit if llm in outlook.left]
     names = ", ".join(map(outlook.name, members))
     if len(members) > 1:
-        return _split_evenly(outlook, _smallest(outlook, members)), f"{names} together: each feeds the other."
+        even = _split_evenly(outlook, _smallest(outlook, members))
+        return Choice(even, f"{names} together: each feeds the other.")
     llm = members[0]
     widest: dict[int, Size] = {}
     for size in sizes_of(outlook.task.problem.llms[llm], outlook.task.problem):
         widest[size.tp] = size
     best = min(widest.values(), key=lambda size: (outlook.from_start(llm, size).end_s, size.tp))
-    return {llm: best}, f"{names} alone on all GPUs, in its fastest shape."
+    return Choice({llm: best}, f"{names} alone on all GPUs, in its fastest shape.")
 
 
 def _all_at_once(outlook: Outlook) -> Choice:
@@ -53,7 +54,7 @@ def _all_at_once(outlook: Outlook) -> Choice:
             more = wanted | _smallest(outlook, members)
             if outlook.task.fits(more):
                 wanted = more
-    return _split_evenly(outlook, wanted), "As many ready LLMs as fit, GPUs split evenly."
+    return Choice(_split_evenly(outlook, wanted), "As many ready LLMs as fit, GPUs split evenly.")
 
 
 def _smallest(outlook: Outlook, members: Iterable[int]) -> dict[int, Size]:

@@ -47,7 +47,7 @@ def once_gpu_s(
     """
     least, prompts, outputs = work
     own, foreign = _parents(problem.table, llm)
-    plain = all(getattr(shape.config, "plain", True) for shape in shapes)
+    plain = all(shape.config.plain for shape in shapes)
     if foreign or not plain or not (outputs > 0).all():
         return least
     once = list(least)

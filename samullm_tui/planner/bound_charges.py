@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray
-from samullm_tui.latency.model import COEFFICIENTS, TOKEN_BREAKS
+from samullm_tui.latency.model import COEFFICIENTS, TILE_TOKENS, TOKEN_BREAKS
 from samullm_tui.simulate.application import ShapeModel
 
 __all__ = ["LONGEST", "alone", "charges", "longest_step_s", "mixed_work", "totals"]
@@ -24,8 +24,6 @@ SLOT, DECODE, PROMPT, HELD, LONGEST, CONTEXT, PREFILL_CONTEXT, ABOVE = range(8)
 in the KV cache for a step, a step of the longest path, a token of decode context, a token of prompt × a token of its
 mean context; from ABOVE on, one for each of TOKEN_BREAKS, a token by which a prompt is longer than that."""
 COLUMNS = ABOVE + len(TOKEN_BREAKS)
-TILE_TOKENS = 128
-"""Tokens of a tile of matrix products, where the latency model counts tiles."""
 
 
 def totals(shape: ShapeModel, prompts: IntArray, outputs: IntArray, longest: int) -> Floats:
@@ -91,7 +89,7 @@ def _steps(shape: ShapeModel, seqs: int, shortest_prompt: int) -> Iterator[tuple
 
 def _stalls(shape: ShapeModel, seqs: int) -> Iterator[tuple[float, float]]:
     """Pairs (b, a) with stall·S² ≥ b·S − a: tangents."""
-    stall = _coefficients(shape).get("stall_per_squared_sequence_s", 0.0)
+    stall = _coefficients(shape)["stall_per_squared_sequence_s"]
     yield 0.0, 0.0
     if stall > 0:
         yield from ((2 * stall * at, stall * at * at) for at in np.linspace(0.3, 1, 8) * seqs)
@@ -160,7 +158,7 @@ def longest_step_s(shape: ShapeModel, requests: int) -> float:
 
 def _cached(shape: ShapeModel) -> bool:
     """Whether prompts may be found in the KV cache: then one token of each is all that is computed for certain."""
-    return bool(getattr(shape.config, "prefix_caching", False))
+    return shape.config.prefix_caching
 
 
 def _coefficients(shape: ShapeModel) -> dict[str, float]:
@@ -173,7 +171,7 @@ def _above(shape: ShapeModel, tiles: bool) -> tuple[float, ...]:
     c, budget = _coefficients(shape), shape.config.max_num_batched_tokens
     slopes = {start: c[f"per_token_above_{start}_s"] for start in TOKEN_BREAKS}
     if tiles:
-        slopes[TILE_TOKENS] += c.get("per_further_tile_s", 0.0) / TILE_TOKENS
+        slopes[TILE_TOKENS] += c["per_further_tile_s"] / TILE_TOKENS
     return tuple(slope * max(0.0, 1 - start / budget) for start, slope in slopes.items())
 
 
@@ -189,7 +187,7 @@ def _rest(shape: ShapeModel, most: int, whole_tiles: bool) -> Floats:
     for start in TOKEN_BREAKS:
         rest += c[f"per_token_above_{start}_s"] * np.maximum(tokens - start, 0)
     further = np.maximum(tokens - (1 if whole_tiles else TILE_TOKENS), 0) / TILE_TOKENS
-    rest += c.get("per_further_tile_s", 0.0) * (np.floor(further) if whole_tiles else further)
+    rest += c["per_further_tile_s"] * (np.floor(further) if whole_tiles else further)
     experts = shape.latency.experts
     if experts:
         untouched = (1 - shape.latency.experts_per_token / experts) ** np.maximum(tokens, 1)

@@ -8,7 +8,7 @@ from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.outlook import Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
-from samullm_tui.planner.stages import Choice, plan_and_end
+from samullm_tui.planner.stages import Choice, plan_of
 from samullm_tui.planner.words import joined
 from samullm_tui.simulate.application import Problem
 
@@ -23,7 +23,7 @@ CHANGE_GAIN = 1.05
 
 def greedy(problem: Problem, output_tokens: IntArray, task: Task | None = None) -> Plan:
     """The plan for these output lengths. Raises PlacementError when an LLM fits nowhere."""
-    return plan_and_end(task or Task(problem, output_tokens), "greedy", _choose)[0]
+    return plan_of(task or Task(problem, output_tokens), "greedy", _choose)
 
 
 def _choose(outlook: Outlook) -> Choice:
@@ -32,11 +32,11 @@ def _choose(outlook: Outlook) -> Choice:
     ending = {llm: size for llm, size in running.items() if _nearly_done(outlook, llm, size)}
     anew = _grow(outlook, ending)
     if not running or anew.items() >= running.items():
-        return anew, _why(outlook, anew, running)
+        return Choice(anew, _why(outlook, anew, running))
     stay = _grow(outlook, running, fixed=frozenset(running))
     if stay and throughput(outlook, anew) < CHANGE_GAIN * throughput(outlook, stay):
-        return stay, _why(outlook, stay, running)
-    return anew, _why(outlook, anew, running)
+        return Choice(stay, _why(outlook, stay, running))
+    return Choice(anew, _why(outlook, anew, running))
 
 
 def _running(outlook: Outlook) -> Wanted:

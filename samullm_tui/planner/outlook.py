@@ -9,11 +9,12 @@ from typing import ParamSpec
 import numpy as np
 import numpy.typing as npt
 
-from samullm_tui.domain.plan import Placement, Replica, Stage
+from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound import upstream_tokens
 from samullm_tui.planner.graph import LLMGraph, llm_graph
 from samullm_tui.planner.pins import StageStart, pinned
+from samullm_tui.planner.replay import Replays
 from samullm_tui.planner.shapes import Size, check_fits, pack
 from samullm_tui.simulate.application import Problem, Progress, simulate_stage
 from samullm_tui.simulate.engine import simulate_requests
@@ -67,11 +68,14 @@ class Task:
     flops_per_token: Floats = field(init=False)
     own_parents: frozenset[int] = field(init=False)
     estimates: dict[tuple[object, ...], Estimate] = field(init=False, default_factory=dict)
+    replays: Replays = field(init=False)
+    plans: dict[str, Plan] = field(init=False, default_factory=dict)
     _fits: dict[tuple[object, ...], bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         table = self.problem.table
         self.graph = llm_graph(table)
+        self.replays = Replays(self.problem)
         check_fits(self.problem, self.graph.units)
         self.prompts = table.prompt_tokens + upstream_tokens(table, self.output_tokens)
         per_token = np.array([llm.flops_per_token for llm in self.problem.llms])

@@ -1,21 +1,30 @@
-"""Schedules: an order of the LLMs and a size for each; finding good ones by annealing over a table of durations."""
+"""Schedules: which LLM gets which size when; finding good ones by annealing over them as fluids."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.outlook import Outlook
-from samullm_tui.planner.packing import Bools, Options, anneal, list_schedule
+from samullm_tui.planner.annealing import anneal, move
+from samullm_tui.planner.fluid import Bools, Floats, Options, Situation, fresh_situation, roll_out
+from samullm_tui.planner.outlook import Estimate, Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
+from samullm_tui.simulate.application import Progress
 
-__all__ = ["Schedule", "Table", "moved", "promising"]
+__all__ = ["Schedule", "Table", "moved", "promising", "simple", "wandered"]
 
 STARTS = 8
-STEPS_PER_UNIT = 1500
+FURTHER_MOVES = 2
+"""For each unit, room in a schedule for so many moves beside the one that starts it."""
+HOT, WARM = 0.05, 0.004
+"""Temperatures at which annealing begins, from a start and from a good schedule."""
+POINTS = 64
+DOUBT, WANDERING = 0.03, 200
+"""Standard deviation of the share by which a unit's time may be wrong, and steps of annealing for each unit."""
+NO_GROWTH = 0.25
+"""How often a neighbour of a schedule differs in whether it grows."""
 
 Unit = tuple[int, ...]
 Option = dict[int, Size]
@@ -23,30 +32,27 @@ Option = dict[int, Size]
 
 @dataclass(frozen=True)
 class Schedule:
-    """`order` of the units; `sizes` of their LLMs; `beside`: consumers that run beside their sources, not after.
-
-    Whenever GPUs are free, the first unit of the order that may start and fits gets them and keeps them until it has
-    finished.
+    """`moves` [T, 2] (unit, option) in their order, rows of -1 at the end; `beside` [U]; whether running LLMs get the
+    GPUs that nothing waits for. See `fluid`.
     """
 
-    order: tuple[Unit, ...]
-    sizes: Mapping[int, Size]
-    beside: frozenset[Unit]
+    moves: IntArray
+    beside: Bools
+    grows: bool = True
 
     @property
-    def key(self) -> tuple[object, ...]:
-        return self.order, tuple(sorted(self.sizes.items())), self.beside
+    def key(self) -> bytes:
+        return self.moves.tobytes() + self.beside.tobytes() + bytes([self.grows])
 
 
 class Table:
-    """What a schedule chooses from: the options of each unit with their durations, loads included.
+    """What a schedule chooses from: the options of each unit with their curves.
 
-    An LLM's duration is taken as if all that it waits for were there. LLMs that can only run together have one
+    An LLM's curve is taken as if all that it waits for were there. LLMs that can only run together have one
     option, the smallest.
     """
 
-    def __init__(self, outlook: Outlook) -> None:
-        task = outlook.task
+    def __init__(self, task: Task) -> None:
         problem = task.problem
         self.units = task.graph.units
         self.choices: tuple[tuple[Option, ...], ...] = tuple(
@@ -55,66 +61,126 @@ class Table:
             else ({llm: smallest(problem.llms[llm], problem) for llm in unit},)
             for unit in self.units
         )
-        self.consumers = frozenset(unit for unit in self.units if task.graph.unit_sources(unit))
-        self.options = self._options(outlook)
+        self.options = self._options(task)
+        self.rows = (1 + FURTHER_MOVES) * len(self.units)
+        self.unit_of = {llm: u for u, unit in enumerate(self.units) for llm in unit}
+        self.island_of = {gpu: k for k, island in enumerate(problem.islands) for gpu in island}
+        self._unit = np.array([self.unit_of.get(llm, 0) for llm in range(len(problem.llms))])[
+            problem.table.llm
+        ]
+        self._flops = task.flops_per_token * (task.prompts + task.output_tokens)
+        self._total = np.bincount(self._unit, self._flops, len(self.units))
+        self.scratch = self.situation()
 
-    def _options(self, outlook: Outlook) -> Options:
-        graph = outlook.task.graph
+    def situation(self) -> Situation:
+        """For a schedule of this table."""
+        return fresh_situation(self.options, self.rows)
+
+    def share_done(self, done: Bools) -> Floats:
+        """[U] of each unit's work, that of finished requests [n]."""
+        finished = np.bincount(self._unit[done], self._flops[done], len(self.units))
+        share: Floats = finished / np.maximum(self._total, 1e-9)
+        return share
+
+    def estimated_s(self, schedule: Schedule) -> float:
+        """The schedule's makespan as fluids."""
+        return roll_out(self.options, schedule.moves, schedule.beside, schedule.grows, self.scratch)[0]
+
+    def _options(self, task: Task) -> Options:
+        graph, problem = task.graph, task.problem
         most = max(map(len, self.choices))
         shape = (len(self.units), most, max(map(len, self.units)))
-        tp, dp, seconds = np.ones(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape[:2])
+        tp, dp = np.ones(shape, np.int64), np.zeros(shape, np.int64)
+        curve, load_s = np.zeros((*shape[:2], POINTS + 1)), np.zeros(shape[:2])
         feeds = np.zeros((shape[0], shape[0]), dtype=bool)
         for u, (unit, choices) in enumerate(zip(self.units, self.choices, strict=True)):
             sources = graph.unit_sources(unit)
             feeds[[k for k, other in enumerate(self.units) if sources & set(other)], u] = True
+            ready = _ready(task, unit)
             for k, choice in enumerate(choices):
                 tp[u, k, : len(unit)], dp[u, k, : len(unit)] = zip(*choice.values(), strict=True)
-                seconds[u, k] = max(outlook.from_start(llm, size).end_s for llm, size in choice.items())
+                load_s[u, k] = max(problem.llms[llm].shape(size.tp).load_s for llm, size in choice.items())
+                curve[u, k] = np.max(
+                    [_curve(ready.from_start(llm, size)) for llm, size in choice.items()], axis=0
+                )
+                curve[u, k] = np.maximum.accumulate(np.maximum(curve[u, k] - load_s[u, k], 0.0))
         most_options = np.array([len(choices) for choices in self.choices], dtype=np.int64)
-        islands = np.array([len(island) for island in outlook.task.problem.islands], dtype=np.int64)
-        return Options(tp, dp, seconds, most_options, feeds, islands)
+        islands = np.array([len(island) for island in problem.islands], dtype=np.int64)
+        path_s = np.zeros(shape[:2])
+        for u, k in np.ndindex(*path_s.shape):
+            same = (tp[u, :, 0] == tp[u, k, 0]) & (dp[u, :, 0] > 0)
+            path_s[u, k] = max(1e-9, curve[u, same, -1].min(initial=np.inf))
+        return Options(tp, dp, curve, path_s, load_s, most_options, feeds, islands)
 
 
-def promising(table: Table, rng: np.random.Generator, most: int) -> list[Schedule]:
-    """Different schedules: up to `most` from annealing, best by the table first; then two simple ones."""
-    found: dict[tuple[object, ...], tuple[float, Schedule]] = {}
+def _ready(task: Task, unit: Unit) -> Outlook:
+    """The unit at its start, all that the others do done."""
+    done = ~np.isin(task.problem.table.llm, unit)
+    finish_s = np.where(done, 0.0, np.nan)
+    return Outlook(task, Progress(done, np.where(done, task.output_tokens, 0), finish_s), frozenset())
+
+
+def _curve(estimate: Estimate) -> Floats:
+    """[POINTS + 1] seconds until each share of the work is finished, the load included."""
+    shares = np.linspace(0.0, 1.0, POINTS + 1)
+    curve: Floats = np.interp(shares * estimate.flops[-1], estimate.flops, estimate.times_s)
+    curve[-1] = estimate.end_s
+    return curve
+
+
+def promising(table: Table, rng: np.random.Generator, steps: int) -> list[tuple[float, Schedule]]:
+    """Different schedules from `steps` of annealing, each with its makespan as fluids in seconds, best first."""
+    found: dict[bytes, tuple[float, Schedule]] = {}
+    scratch = table.situation()
     for start in range(STARTS):
-        order, choice, beside = _start(table, start, rng)
-        draws = rng.random((STEPS_PER_UNIT * len(order), 4))
-        anneal(table.options, order, choice, beside, draws)
-        makespan_s = float(list_schedule(table.options, order, choice, beside).max())
-        schedule = _schedule(table, order, choice, beside)
-        found[schedule.key] = (makespan_s, schedule)
-    ranked = [schedule for _, schedule in sorted(found.values(), key=lambda one: one[0])]
-    return [*ranked[:most], *(_schedule(table, *_start(table, start, rng)) for start in (0, 1))]
+        schedule = _start(table, start, rng)
+        moves, beside = schedule.moves, schedule.beside
+        room = (moves.copy(), moves.copy(), beside.copy(), beside.copy())
+        anneal(table.options, moves, beside, rng.random((steps // STARTS, 5)), HOT, room, scratch)
+        found[schedule.key] = (table.estimated_s(schedule), schedule)
+    return sorted(found.values(), key=lambda one: one[0])
 
 
-def _start(table: Table, start: int, rng: np.random.Generator) -> tuple[IntArray, IntArray, Bools]:
-    """Longest work first; in the first starts all of the smallest sizes, in later ones of any."""
+def wandered(table: Table, schedule: Schedule, rng: np.random.Generator) -> Schedule:
+    """What a short annealing from the schedule finds when every unit takes somewhat longer or shorter than thought:
+    good schedules by more than the letter of an estimate.
+    """
+    options = table.options
+    doubt = np.exp(rng.normal(0.0, DOUBT, len(table.units)))[:, None]
+    unsure = options._replace(curve=options.curve * doubt[:, :, None], path_s=options.path_s * doubt)
+    moves, beside = schedule.moves.copy(), schedule.beside.copy()
+    room = (moves.copy(), moves.copy(), beside.copy(), beside.copy())
+    anneal(unsure, moves, beside, rng.random((WANDERING * len(table.units), 5)), WARM, room, table.scratch)
+    return Schedule(moves, beside)
+
+
+def simple(table: Table) -> list[Schedule]:
+    """The longest first in its smallest size, consumers beside their sources or after them."""
+    smallest_ones = np.zeros(len(table.units), np.int64)
+    return [_longest_first(table, smallest_ones, beside=beside) for beside in (True, False)]
+
+
+def _start(table: Table, start: int, rng: np.random.Generator) -> Schedule:
+    """The first starts all of the smallest sizes or the next larger, later ones of any."""
+    most = table.options.most
+    choice = np.minimum(start // 2, most - 1) if start < 4 else rng.integers(0, most)
+    return _longest_first(table, choice, beside=start % 2 == 0)
+
+
+def _longest_first(table: Table, choice: IntArray, *, beside: bool) -> Schedule:
+    """Every unit in the option chosen for it, those with the most work first."""
     options, units = table.options, np.arange(len(table.units))
-    choice = np.minimum(start, options.most - 1) if start < 4 else rng.integers(0, options.most)
     gpus = (options.tp * options.dp).sum(axis=2)[units, choice]
-    order = np.argsort(-options.seconds[units, choice] * gpus, kind="stable")
-    return order, choice, np.full(len(units), start % 2 == 0)
-
-
-def _schedule(table: Table, order: IntArray, choice: IntArray, beside: Bools) -> Schedule:
-    sizes = {llm: s for u, k in enumerate(choice.tolist()) for llm, s in table.choices[u][k].items()}
-    chosen = frozenset(unit for u, unit in enumerate(table.units) if beside[u])
-    return Schedule(tuple(table.units[u] for u in order.tolist()), sizes, chosen & table.consumers)
+    order = np.argsort(-options.curve[units, choice, -1] * gpus, kind="stable")
+    moves = np.full((table.rows, 2), -1, dtype=np.int64)
+    moves[: len(units)] = np.stack([order, choice[order]], axis=1)
+    return Schedule(moves, np.full(len(units), beside))
 
 
 def moved(table: Table, schedule: Schedule, rng: np.random.Generator) -> Schedule:
-    """One unit elsewhere in the order, in another size, or after its sources instead of beside them."""
-    order, kind = list(schedule.order), int(rng.integers(5))
-    unit = order[int(rng.integers(len(order)))]
-    if kind <= 1:
-        order.remove(unit)
-        order.insert(int(rng.integers(len(order) + 1)), unit)
-        return replace(schedule, order=tuple(order))
-    if kind == 2:
-        return replace(schedule, beside=schedule.beside ^ ({unit} & table.consumers))
-    choices = table.choices[table.units.index(unit)]
-    present = {llm: schedule.sizes[llm] for llm in unit}
-    near = choices.index(present) + int(rng.integers(-3, 4))
-    return replace(schedule, sizes={**schedule.sizes, **choices[min(max(near, 0), len(choices) - 1)]})
+    """A neighbour of the schedule: one change or a few (see `annealing.move`)."""
+    grows = schedule.grows ^ (rng.random() < NO_GROWTH)
+    other = Schedule(schedule.moves.copy(), schedule.beside.copy(), bool(grows))
+    for draw in rng.random((int(rng.geometric(0.6)), 4)):
+        move(table.options, other.moves, other.beside, draw)
+    return other

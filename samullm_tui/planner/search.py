@@ -1,36 +1,43 @@
-"""Beyond greedy: a local search over which LLM starts when, and how large, from many starts.
+"""Beyond greedy: an anytime search over which LLM runs when, and how large, from many starts.
 
-First by a table of durations, one engine simulation for each (LLM, size), thousands of schedules; then the most
-promising ones simulated whole and improved by further moves, as many as the size of the application allows. An LLM
-keeps its engines until it has finished; when nothing waits for GPUs any more, free ones go to LLMs that still run.
+The starts are the greedy plan, both baselines, and schedules found by annealing over a model of the application as
+fluids (see `fluid`): hundreds of thousands of schedules a second. Everything that counts is simulated whole: the
+starts, then neighbours of the best schedules, as many as the budget allows. The budget is counted in simulated requests, so that
+the same draw of random numbers gives the same plan on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
 
 import numpy as np
+from msgspec.structs import replace
 
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.outlook import Outlook, Task
-from samullm_tui.planner.schedule import Schedule, Table, moved, promising
-from samullm_tui.planner.shapes import Size, stays
-from samullm_tui.planner.stages import Choice, plan_and_end
-from samullm_tui.planner.words import joined
-from samullm_tui.simulate.application import Problem, Progress, simulate_plan
+from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.follow import Follower
+from samullm_tui.planner.greedy import greedy
+from samullm_tui.planner.outlook import Task
+from samullm_tui.planner.schedule import Schedule, Table, moved, promising, simple, wandered
+from samullm_tui.planner.stages import plan_and_end
+from samullm_tui.simulate.application import Problem
 
-__all__ = ["search"]
+__all__ = ["improving_plans", "search"]
 
-FINALISTS = 3
-MOVES = 120
-REQUESTS = 150_000
-"""The second phase tries at most so many moves, and simulates at most so many requests for them."""
-GROWTH = 0.95
-"""Free GPUs go to a running LLM when it then ends within this share of its remaining time, the load included."""
-
-Planned = tuple[Plan, float]
-"""A plan and what it is judged by: the mean of its makespans in seconds."""
+REQUESTS = 8_000_000
+"""The default budget: some two seconds."""
+STEPS, STEP_REQUESTS = 6_000, 15
+"""Steps of annealing for each unit at most; what one costs for each unit, in requests simulated."""
+FINALISTS = 8
+"""Annealed schedules that are simulated."""
+PARENTS = 4
+"""Neighbours are those of the best schedules, at most so many, the very best mostly."""
+NEIGHBOURS, PATIENCE = 24, 100
+HOPELESS = 1.03
+"""A plan that takes so many times as long as the best is not looked at any further."""
 
 
 def search(
@@ -42,80 +49,128 @@ def search(
     others: Sequence[IntArray] = (),
     requests: int = REQUESTS,
 ) -> Plan:
-    """The best plan found; the same for the same `rng`. Raises PlacementError.
+    """The last of `improving_plans`: the best plan that the budget finds. Raises PlacementError."""
+    *_, best = improving_plans(problem, output_tokens, rng, task, others=others, requests=requests)
+    return best
 
-    Plans are made for `output_tokens` and judged on these and `others`: draws of a small application differ.
+
+def improving_plans(
+    problem: Problem,
+    output_tokens: IntArray,
+    rng: np.random.Generator,
+    task: Task | None = None,
+    *,
+    others: Sequence[IntArray] = (),
+    requests: int = REQUESTS,
+) -> Iterator[Plan]:
+    """Ever better plans, the first at once; the same for the same `rng`. Stop asking to stop searching.
+
+    Plans are made for `output_tokens` and judged on these and `others`: draws of a small application differ. None is
+    worse than the plans of the other planners on these draws; of equal ones the one with fewer loads is better.
     `task` is one made for the same problem and lengths, so that planners share what they simulate. `requests` bounds
-    the effort: how many requests may be simulated to improve the best plan.
+    the effort beyond the starts, in requests simulated: a stage counts as all requests of the application.
+    Raises PlacementError.
     """
-    task = task or Task(problem, output_tokens)
-    table = Table(Outlook(task, Progress.fresh(problem), frozenset()))
-    starts = [(s, _planned(task, others, s)) for s in promising(table, rng, FINALISTS)]
-    schedule, best = min(starts, key=lambda one: one[1][1])
-    tried = {one.key for one, _ in starts}
-    for _ in range(min(MOVES, requests // max(1, len(problem.table) * (1 + len(others))))):
-        other = moved(table, schedule, rng)
-        if other.key not in tried:
-            tried.add(other.key)
-            planned = _planned(task, others, other)
-            if planned[1] < best[1]:
-                schedule, best = other, planned
-    return min(best, _planned(task, others, schedule, grow=False), key=lambda planned: planned[1])[0]
+    state = _State(task or Task(problem, output_tokens), (output_tokens, *others), rng)
+    for planner in (min_heuristic, greedy, max_heuristic):
+        plan = planner(problem, output_tokens, state.task)
+        if state.better(plan, state.makespans_s(plan)):
+            yield replace(plan, planner="search")
+    if len(problem.table):
+        yield from _improve(state, requests)
 
 
-def _planned(task: Task, others: Sequence[IntArray], schedule: Schedule, *, grow: bool = True) -> Planned:
-    plan, makespan_s = plan_and_end(task, "search", _follow(schedule, grow=grow))
-    makespans = [makespan_s, *(simulate_plan(task.problem, plan, draw).makespan_s for draw in others)]
-    return plan, sum(makespans) / len(makespans)
-
-
-def _follow(schedule: Schedule, *, grow: bool) -> Callable[[Outlook], Choice]:
-    """Chooses the stages of a plan that follows the schedule, whatever the durations turn out to be."""
-
-    def choose(outlook: Outlook) -> Choice:
-        wanted = outlook.sizes()
-        fresh: list[int] = []
-        for unit in schedule.order:
-            members = [llm for llm in unit if llm in outlook.left]
-            if not members or any(llm in wanted for llm in members):
-                continue
-            more = wanted | {llm: schedule.sizes[llm] for llm in members}
-            beside = wanted if unit in schedule.beside else {}
-            if outlook.may_start(unit, beside) and _fits(outlook, more):
-                wanted, fresh = more, fresh + members
-        larger = wanted if outlook.left - wanted.keys() or not grow else _grown(outlook, wanted)
-        return larger, _why(outlook, fresh, [llm for llm in larger if larger[llm] != wanted[llm]])
-
-    return choose
-
-
-def _fits(outlook: Outlook, wanted: Mapping[int, Size]) -> bool:
-    """Whether the stage fits with every running replica where it is."""
-    task, names = outlook.task, {outlook.name(llm) for llm in wanted}
-    return task.fits(wanted) and stays(task.place(wanted, outlook.running), outlook.running, names)
-
-
-def _grown(outlook: Outlook, wanted: dict[int, Size]) -> dict[int, Size]:
-    """Free GPUs, all or half of them, to the LLM that ends last, then to the next, where it ends sooner with them."""
-    gpus = outlook.task.problem.gpus
-    for llm in sorted(wanted, key=lambda llm: -outlook.exact(llm, wanted[llm]).end_s):
-        tp, dp = wanted[llm]
-        room = (gpus - sum(size.gpus for size in wanted.values())) // tp
-        larger = [Size(tp, dp + more) for more in sorted({room, (room + 1) // 2}) if more > 0]
-        fitting = [size for size in larger if _fits(outlook, wanted | {llm: size})]
-        best = min(fitting, key=lambda size: outlook.exact(llm, size).end_s, default=wanted[llm])
-        if outlook.exact(llm, best).end_s < GROWTH * outlook.exact(llm, wanted[llm]).end_s:
-            wanted = wanted | {llm: best}
-    return wanted
-
-
-def _why(outlook: Outlook, fresh: list[int], grown: list[int]) -> str:
-    said = []
-    if fresh:
-        said.append(
-            f"{joined([outlook.name(llm) for llm in fresh])} now: the best of the orders and sizes tried"
+def _improve(state: _State, requests: int) -> Iterator[Plan]:
+    """Annealed schedules, then neighbours of the best."""
+    task = state.task
+    table = Table(task)
+    end = task.replays.requests + requests
+    for schedule in _proposals(state, table, requests):
+        plan, moment = plan_and_end(
+            task, "search", Follower(table, schedule), state.hopeless * state.best_s[0]
         )
-    if grown:
-        names = joined([outlook.name(llm) for llm in grown])
-        said.append(f"Nothing waits for GPUs, so {names} takes the free ones and ends sooner")
-    return f"{'. '.join(said)}." if said else ""
+        if moment.progress.finished:
+            makespans_s = state.makespans_s(plan)
+            if makespans_s:
+                state.parents = sorted([*state.parents, (_mean(makespans_s), schedule)], key=lambda p: p[0])
+                state.parents = state.parents[:PARENTS]
+                if state.better(plan, makespans_s):
+                    yield plan
+        if task.replays.requests >= end:
+            return
+
+
+def _proposals(state: _State, table: Table, requests: int) -> Iterator[Schedule]:
+    """Schedules to simulate, none twice. Ends when it finds no new one."""
+    units = len(table.units)
+    steps = min(STEPS * units, requests // (STEP_REQUESTS * units))
+    tried: set[bytes] = set()
+    ways = [s for _, s in promising(table, state.rng, steps)]
+    for schedule in (*ways[:FINALISTS], *simple(table)):
+        if schedule.key not in tried:
+            tried.add(schedule.key)
+            yield schedule
+    turns = count()
+    while found := _first(_neighbour(state, table, tried, turn) for turn in islice(turns, PATIENCE)):
+        tried.add(found.key)
+        yield found
+
+
+def _first(some: Iterator[Schedule | None]) -> Schedule | None:
+    return next((schedule for schedule in some if schedule is not None), None)
+
+
+def _neighbour(state: _State, table: Table, tried: set[bytes], turn: int) -> Schedule | None:
+    """A new neighbour of one of the best schedules: any, the best of many by estimate, or one wandered to, by turns."""
+    rng = state.rng
+    parent = state.parents[min(int(rng.exponential(1.0)), len(state.parents) - 1)][1]
+    if turn % 3 == 2:
+        found = wandered(table, parent, rng)
+        return None if found.key in tried else found
+    near = [moved(table, parent, rng) for _ in range(NEIGHBOURS if turn % 3 else 1)]
+    new = [schedule for schedule in near if schedule.key not in tried]
+    return min(new, key=table.estimated_s, default=None)
+
+
+@dataclass
+class _State:
+    """What the search knows: the best plan's makespans, one for each draw, and the best schedules it can vary."""
+
+    task: Task
+    draws: tuple[IntArray, ...]
+    rng: np.random.Generator
+    best_s: list[float] = field(default_factory=list)
+    loads: int = 0
+    parents: list[tuple[float, Schedule]] = field(default_factory=list)
+
+    @property
+    def hopeless(self) -> float:
+        """Times the best makespan from which a plan is given up: there must be some to vary first."""
+        return HOPELESS if len(self.parents) >= PARENTS else np.inf
+
+    def makespans_s(self, plan: Plan) -> list[float]:
+        """One for each draw; none when the plan falls behind the best one so far that it is given up."""
+        makespans_s: list[float] = []
+        for draw in self.draws:
+            makespans_s.append(self.task.replays.end(plan, draw).at_s)
+            if self.best_s and sum(makespans_s) > self.hopeless * sum(self.best_s[: len(makespans_s)]):
+                return []
+        return makespans_s
+
+    def better(self, plan: Plan, makespans_s: list[float]) -> bool:
+        """Whether the plan is better than all before; then it is the best. Equal makespans: fewer loads are better."""
+        if not makespans_s:
+            return False
+        loads = self.task.replays.end(plan, self.draws[0]).loads
+        value, best = (
+            round(1000 * _mean(makespans_s)),
+            round(1000 * _mean(self.best_s)) if self.best_s else None,
+        )
+        if best is not None and (value, loads) >= (best, self.loads):
+            return False
+        self.best_s, self.loads = makespans_s, loads
+        return True
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

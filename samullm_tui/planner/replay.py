@@ -1,0 +1,87 @@
+"""Stages simulated before: plans that begin alike share what they have in common."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
+from samullm_tui.domain.request import IntArray
+from samullm_tui.simulate.application import Problem, Progress, StageTrace, simulate_stage
+
+__all__ = ["Moment", "Replays"]
+
+MEMORY_BYTES = 64_000_000
+BYTES_PER_REQUEST = 40
+STAGE_REQUESTS, KNOWN_REQUESTS = 2_500, 800
+"""Simulating a stage takes as long as this many requests more than the application has; choosing one known already so many."""
+
+Key = tuple[int, tuple[Placement, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """The end of a stage, or the beginning: how far everything is at `at_s`, and what runs."""
+
+    number: int
+    output_tokens: IntArray
+    progress: Progress
+    running: frozenset[Replica]
+    at_s: float
+    loads: int
+
+
+class Replays:
+    """`requests` counts the effort spent: for each stage simulated the application's requests and some for the stage."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.requests = 0
+        self._kept: OrderedDict[Key, tuple[Moment, StageTrace]] = OrderedDict()
+        self._most = max(4, MEMORY_BYTES // (BYTES_PER_REQUEST * max(1, len(problem.table))))
+        self._numbers = 0
+        self._beginnings: list[Moment] = []
+
+    def beginning(self, output_tokens: IntArray) -> Moment:
+        """Time 0 for these lengths, nothing done and nothing running."""
+        for moment in self._beginnings:
+            if moment.output_tokens is output_tokens:
+                return moment
+        fresh = Progress.fresh(self.problem)
+        self._beginnings.append(Moment(self._number(), output_tokens, fresh, frozenset(), 0.0, 0))
+        return self._beginnings[-1]
+
+    def after(
+        self, moment: Moment, placements: tuple[Placement, ...], until: tuple[str, ...]
+    ) -> tuple[Moment, StageTrace]:
+        """What follows when these placements run until the LLMs of `until` have finished. Raises PlanError."""
+        key = (moment.number, placements, until)
+        self.requests += KNOWN_REQUESTS
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        self.requests += STAGE_REQUESTS + len(self.problem.table)
+        stage = Stage(placements, until)
+        trace = simulate_stage(
+            self.problem, moment.output_tokens, moment.progress, stage, moment.running, moment.at_s
+        )
+        loads = moment.loads + trace.loads
+        tokens = moment.output_tokens
+        after = Moment(self._number(), tokens, trace.progress, trace.replicas, trace.end_s, loads)
+        self._kept[key] = (after, trace)
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return after, trace
+
+    def end(self, plan: Plan, output_tokens: IntArray) -> Moment:
+        """The end of the whole plan for these lengths. Raises PlanError."""
+        moment = self.beginning(output_tokens)
+        for number, stage in enumerate(plan.stages, start=1):
+            last = number == len(plan.stages)
+            until = self.problem.table.llm_names if last else stage.until
+            moment, _ = self.after(moment, stage.placements, until)
+        return moment
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
