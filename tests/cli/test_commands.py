@@ -105,9 +105,9 @@ def test_lengths_says_what_stands_behind_each_curve(verb: Verb) -> None:
 
 
 def test_simulate_takes_vllms_options_and_their_columns(verb: Verb, tmp_path: Path) -> None:
-    (tmp_path / "profile.json").write_text(
-        '{"iteration": {"coefficients": [0.01,0,0.001,0,0,0,0,0,0,0,0]}, "kv_blocks": 40}'
-    )
+    coefficients = [0.01, 0.0, 0.001, *[0.0] * (len(COEFFICIENTS) - 3)]
+    profile = {"iteration": {"coefficients": coefficients}, "kv_blocks": 40}
+    (tmp_path / "profile.json").write_text(json.dumps(profile))
     rows = "".join(f"0,200,20,30,7,192,{k % 2}\n" for k in range(6))
     columns = "arrival_s,prompt_tokens,output_tokens,max_tokens,prefix,prefix_tokens,priority\n"
     (tmp_path / "requests.csv").write_text(columns + rows)
