@@ -8,7 +8,7 @@ from pathlib import Path
 from samullm_tui.domain.errors import JournalError, Problem
 from samullm_tui.journal.framing import FrameScan, looks_framed
 
-__all__ = ["CHUNK_BYTES", "JournalFile"]
+__all__ = ["CHUNK_BYTES", "JournalFile", "sync_folder"]
 
 CHUNK_BYTES = 4 * 1024**2
 
@@ -74,7 +74,7 @@ class JournalFile:
         if self.cut:
             self._restore()
         os.fsync(self._fd)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def _scan(self) -> FrameScan:
         scan = FrameScan()
@@ -88,8 +88,8 @@ class JournalFile:
         return JournalError(Problem(str(self.path), place, wrong, right))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes the file's name durable too."""
+def sync_folder(folder: Path) -> None:
+    """Makes the names of the files in it durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -20,10 +20,12 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import ApplicationError, JournalError, Problem, RunError
 from samullm_tui.domain.event import AnyEvent, EngineKind, NodeInfo, RunCreated, RunEnded
 from samullm_tui.domain.plan import Plan
+from samullm_tui.journal.file import sync_folder
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.locations import run_dir, runs_dir
 from samullm_tui.supervisor.client import ControlClient
+from samullm_tui.supervisor.inputs import inputs_of, write_inputs
 from samullm_tui.supervisor.liveness import is_locked
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, existing_run, write_spec
 
@@ -69,10 +71,13 @@ def create_run(
         allow_outside=allow_outside,
     )
     workload = _check(spec)
+    inputs = inputs_of(workload.application)
     paths = _make_folder(workload.application.name)
+    write_inputs(paths, inputs)
     with JournalWriter(paths.journal) as journal:
         journal.append(_created(spec, paths, workload))
     write_spec(paths, replace(spec, run=paths.run))
+    sync_folder(runs_dir())
     return paths.run
 
 
@@ -209,7 +214,8 @@ def _has_ended(paths: RunPaths) -> bool:
 
 
 def _said(log: Path, since: int) -> str:
+    """What it printed: mistakes, one a line; of a traceback the last line."""
     with log.open("rb") as file:
         file.seek(since)
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return "\n".join(lines[-1:] if "Traceback" in "".join(lines) else lines) or "it said nothing"

@@ -6,7 +6,6 @@ SIGTERM and SIGINT: the first drains, the second stops now. SIGHUP does nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
 import sys
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from samullm_tui.supervisor.history import History
     from samullm_tui.supervisor.supervise import Supervisor
 
-__all__ = ["main"]
+__all__ = ["main", "supervise"]
 
 HEARTBEAT_S = 1.0
 
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> int:
             return 0
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _supervise(paths)
+        supervise(paths)
         lock.release()
     except SamullmError as error:
         print(error, file=sys.stderr, flush=True)
@@ -50,13 +49,14 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _supervise(paths: RunPaths) -> None:
+def supervise(paths: RunPaths) -> None:
+    """Supervises a run in this process, which holds its lock, until it ends. Raises SamullmError."""
     from samullm_tui.supervisor.history import read_history
 
     write_heartbeat(paths.heartbeat)
     spec = read_spec(paths)
     history = read_history(paths)
-    _check_unchanged(spec, history)
+    _check_may_go_on(spec, paths, history)
     with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
         runner.run(_run(spec, paths, history))
 
@@ -69,19 +69,19 @@ def _loop(spec: RunSpec) -> asyncio.AbstractEventLoop:
     return ScaledLoop(spec.rate)
 
 
-def _check_unchanged(spec: RunSpec, history: History) -> None:
-    """Refuses a run that is over, or whose application is another one than it began with. Raises RunError."""
+def _check_may_go_on(spec: RunSpec, paths: RunPaths, history: History) -> None:
+    """Refuses a run that is over, or whose application or data are not those that it began with.
+
+    Raises RunError, ApplicationError.
+    """
+    from samullm_tui.supervisor.inputs import changes, read_inputs
+
     state = history.state
     if history.is_over:
         raise RunError(Problem(state.run, "", f"is over: it {state.status}, and all its requests ended"))
-    file = Path(spec.application)
-    try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise RunError(Problem(str(file), "", f"cannot be read: {error.strerror}")) from error
-    if digest != state.application_sha256:
-        right = "put it back, or start a new run"
-        raise RunError(Problem(str(file), "", "has changed since the run began", right))
+    changed = changes(read_inputs(paths), Path(spec.application), allow_outside=spec.allow_outside)
+    if changed:
+        raise RunError(changed)
 
 
 async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
