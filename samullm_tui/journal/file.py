@@ -8,9 +8,21 @@ from pathlib import Path
 from samullm_tui.domain.errors import JournalError, Problem
 from samullm_tui.journal.framing import FrameScan, looks_framed
 
-__all__ = ["CHUNK_BYTES", "JournalFile", "sync_folder"]
+__all__ = ["CHUNK_BYTES", "TAKEN_OVER", "JournalFile", "TakenOverError", "disk_problem", "sync_folder"]
 
 CHUNK_BYTES = 4 * 1024**2
+TAKEN_OVER = ("somebody else writes to it", "one supervisor for a run: this one ends")
+
+
+class TakenOverError(JournalError):
+    """Another process writes to the files of the run: this one must not any more."""
+
+
+def disk_problem(path: Path, place: str, error: OSError) -> Problem:
+    """Why a file could not be written, and on which file system that is."""
+    mount = next((folder for folder in path.absolute().parents if folder.is_mount()), Path("/"))
+    wrong = f"{error.strerror or error} (on the file system {mount})"
+    return Problem(str(path), place, wrong, "space and a writable file system")
 
 
 class JournalFile:
@@ -41,9 +53,14 @@ class JournalFile:
             raise
 
     def write(self, data: bytes, frames: int) -> None:
-        """Appends `frames` frames and waits for the disk. After an OSError none of them counts: write them again."""
+        """Appends `frames` frames and waits for the disk. After an OSError none of them counts: write them again.
+
+        Raises TakenOverError, and writes nothing, when somebody else wrote since.
+        """
         if not self._clean:
             self._restore()
+        if os.fstat(self._fd).st_size != self.good_bytes:
+            raise TakenOverError(Problem(str(self.path), f"byte {self.good_bytes}", *TAKEN_OVER))
         self._clean = False
         left = memoryview(data)
         while left:

@@ -19,7 +19,7 @@ from typing import Self
 from samullm_tui.domain.errors import JournalError, Problem
 from samullm_tui.domain.event import AnyEvent
 from samullm_tui.journal.codec import encode
-from samullm_tui.journal.file import JournalFile
+from samullm_tui.journal.file import JournalFile, TakenOverError, disk_problem
 from samullm_tui.journal.framing import MAX_PAYLOAD_BYTES, frame
 
 __all__ = ["JournalWriter"]
@@ -187,10 +187,13 @@ class JournalWriter:
             try:
                 self._file.write(b"".join(group), len(group))
             except OSError as error:
+                problem = disk_problem(self._file.path, f"byte {self._file.good_bytes}", error)
                 with self._state:
-                    self._fail(
-                        self._failure(error.strerror or str(error), "space and a writable file system")
-                    )
+                    self._fail(JournalError(problem))
+                return
+            except TakenOverError as error:
+                with self._state:
+                    self._fail(error)
                 return
             with self._state:
                 self._error = None

@@ -26,7 +26,7 @@ from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.locations import run_dir, runs_dir
 from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.inputs import inputs_of, write_inputs
-from samullm_tui.supervisor.liveness import is_locked
+from samullm_tui.supervisor.liveness import fence, is_locked
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, existing_run, write_spec
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["create_run", "follow", "spawn_supervisor"]
 
 POLL_S = 0.1
+ANSWER_S = 3.0
 START_S = 60.0
 """How long a supervisor may take until it answers: it reads its journal before."""
 
@@ -84,11 +85,11 @@ def create_run(
 def spawn_supervisor(run: str) -> None:
     """Starts the supervisor of a run, new or interrupted, and returns when it answers.
 
-    It is a process in a session of its own: it survives this one, and its terminal. Raises RunNotFoundError, and
-    RunError with what it said when it does not start.
+    It is a process in a session of its own: it survives this one, and its terminal. One that hangs is ended first.
+    Raises RunNotFoundError, and RunError with what it said when it does not start.
     """
     paths = existing_run(run)
-    if is_locked(paths.lock):
+    if is_locked(paths.lock) and (_answers(paths) or not fence(paths.lock, paths.heartbeat)):
         raise RunError(Problem(run, "", "has a supervisor already", f"`samullm-tui attach {run}` shows it"))
     said_before, recorded_before = _size(paths.log), _size(paths.journal)
     command = (sys.executable, "-m", "samullm_tui.supervisor", str(paths.folder))
@@ -131,6 +132,14 @@ def follow(run: str) -> Iterator[AnyEvent]:
             raise RunError(Problem(run, "", wrong, right))
         if not events:
             time.sleep(POLL_S)
+
+
+def _answers(paths: RunPaths) -> bool:
+    try:
+        ControlClient(paths, ANSWER_S).status()
+    except RunError:
+        return False
+    return True
 
 
 def _check(spec: RunSpec) -> Workload:

@@ -9,13 +9,12 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from samullm_tui.domain.errors import Problem, RunError, SamullmError
-from samullm_tui.supervisor.liveness import RunLock, write_heartbeat
+from samullm_tui.supervisor.liveness import Heart, RunLock
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, read_spec
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from samullm_tui.supervisor.supervise import Supervisor
 
 __all__ = ["main", "supervise"]
-
-HEARTBEAT_S = 1.0
 
 
 def main(argv: list[str]) -> int:
@@ -46,6 +43,9 @@ def main(argv: list[str]) -> int:
     except SamullmError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_status
+    except OSError as error:
+        print(Problem(str(paths.folder), "", str(error)), file=sys.stderr, flush=True)
+        return 1
     return 0
 
 
@@ -53,12 +53,16 @@ def supervise(paths: RunPaths) -> None:
     """Supervises a run in this process, which holds its lock, until it ends. Raises SamullmError."""
     from samullm_tui.supervisor.history import read_history
 
-    write_heartbeat(paths.heartbeat)
-    spec = read_spec(paths)
-    history = read_history(paths)
-    _check_may_go_on(spec, paths, history)
-    with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
-        runner.run(_run(spec, paths, history))
+    heart = Heart(paths.heartbeat)
+    try:
+        spec = read_spec(paths)
+        history = read_history(paths)
+        _check_may_go_on(spec, paths, history)
+        with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
+            heart.follow(runner.get_loop())
+            runner.run(_run(spec, paths, history))
+    finally:
+        heart.stop()
 
 
 def _loop(spec: RunSpec) -> asyncio.AbstractEventLoop:
@@ -91,7 +95,6 @@ async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
     supervisor = Supervisor(spec, paths, history)
     _listen_to_signals(supervisor)
     server = ControlServer(supervisor, open_socket(paths.socket))
-    end_heartbeat = _beat(paths)
     work = asyncio.create_task(supervisor.run())
     # The supervisor's first step opens the journal: no command may come before.
     await asyncio.sleep(0)
@@ -100,7 +103,6 @@ async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
         await work
     finally:
         await server.close()
-        end_heartbeat.set()
         paths.socket.unlink(missing_ok=True)
 
 
@@ -117,19 +119,3 @@ def _listen_to_signals(supervisor: Supervisor) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
-
-
-def _beat(paths: RunPaths) -> threading.Event:
-    """Writes the heartbeat about once a second of the wall, as long as the event loop turns."""
-    loop = asyncio.get_running_loop()
-    end = threading.Event()
-
-    def beat() -> None:
-        while not end.wait(HEARTBEAT_S):
-            try:
-                loop.call_soon_threadsafe(write_heartbeat, paths.heartbeat)
-            except RuntimeError:
-                return  # the loop is closed
-
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
-    return end

@@ -78,6 +78,7 @@ class Supervisor:
         self._trouble = ""
         self._approved = asyncio.Event()
         self._ending = asyncio.Event()
+        self._abandoned = asyncio.Event()
         self._runner: Runner | None = None
         self._record: Record
 
@@ -104,8 +105,20 @@ class Supervisor:
             "errors": self._state.errors,
         }
         self.emit(RunEnded(at_s=self._clock(), status=end.status, cause=end.cause, counts=counts))
+        await self._until_recorded()
         await asyncio.to_thread(self._record.close)
         return end.status
+
+    async def _until_recorded(self) -> None:
+        """A disk that is full at the end is waited for as at any other time, unless the run is to stop now."""
+        if self._wish == "stop":
+            return
+        recorded = asyncio.create_task(self._record.committed())
+        abandoned = asyncio.create_task(self._abandoned.wait())
+        await asyncio.wait({recorded, abandoned}, return_when=asyncio.FIRST_COMPLETED)
+        recorded.cancel()
+        abandoned.cancel()
+        await asyncio.wait({recorded, abandoned})
 
     async def _until_the_end(self) -> End:
         prepare = asyncio.create_task(self._prepare())
@@ -246,6 +259,9 @@ class Supervisor:
         self._approved.set()
 
     async def control(self, command: Literal["pause", "resume", "drain", "stop"], by: str) -> None:
+        if command == "stop" and self._state.ended and self._trouble:
+            self._abandoned.set()
+            return
         self._check(command)
         self.emit(ControlReceived(at_s=self._clock(), command=command, by=by))
         if self._wish != "stop":

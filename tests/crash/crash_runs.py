@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from samullm_tui.domain.plan import Placement, Plan, Stage
 from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.export import export_rows
 from samullm_tui.supervisor.launch import create_run
+from samullm_tui.supervisor.liveness import read_heartbeat
 from samullm_tui.supervisor.spec import RunPaths, existing_run
 
 __all__ = [
@@ -29,6 +32,8 @@ __all__ = [
     "committed_rows",
     "ends_of",
     "make_application",
+    "supervisor_pid",
+    "until",
 ]
 
 RECORDS = 60
@@ -133,6 +138,20 @@ class Tally:
                 for row in (header, *rows)
             ),
         ]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Waits for something that will surely happen; how long it takes is the machine's business."""
+    deadline_s = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)
+
+
+def supervisor_pid(paths: RunPaths) -> int:
+    heartbeat = read_heartbeat(paths.heartbeat)
+    assert heartbeat is not None
+    return heartbeat.pid
 
 
 def committed_rows(paths: RunPaths) -> list[dict[str, Any]]:
