@@ -27,6 +27,7 @@ __all__ = [
     "EngineStopped",
     "Event",
     "ForecastChanged",
+    "GpuQuarantined",
     "GpuSample",
     "HostSample",
     "LateAnswerDropped",
@@ -138,6 +139,13 @@ class EngineFailed(Event, frozen=True):
     replica: Replica
     cause: str
     gave_up: bool
+
+
+class GpuQuarantined(Event, frozen=True):
+    """The GPU's memory stayed in use though no engine of this run was on it: none starts there any more."""
+
+    gpu: int
+    cause: str
 
 
 class RequestFinished(Event, frozen=True):
@@ -275,6 +283,7 @@ AnyEvent = (
     | EngineReady
     | EngineStopped
     | EngineFailed
+    | GpuQuarantined
     | RequestFinished
     | RequestFailed
     | RequestRetried

@@ -29,6 +29,7 @@ from samullm_tui.engines.processes import sweep
 from samullm_tui.journal.state import apply
 from samullm_tui.supervisor.actions import End
 from samullm_tui.supervisor.control import Status
+from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.history import History, indices_of
 from samullm_tui.supervisor.job import Job, load_job
 from samullm_tui.supervisor.ledger import Ledger
@@ -160,12 +161,20 @@ class Supervisor:
         )
 
     async def _run(self, job: Job) -> End:
-        runner = self._runner = self._make_runner(job)
+        gpus = GpuSampler() if self._spec.engine == "vllm" else None
+        try:
+            return await self._run_sampled(job, gpus)
+        finally:
+            if gpus:
+                gpus.close()
+
+    async def _run_sampled(self, job: Job, gpus: GpuSampler | None) -> End:
+        gate = GpuGate(gpus.latest if gpus and self._spec.cluster.gpu.kind == "gpu" else None)
+        runner = self._runner = self._make_runner(job, gate)
         self._clock.start()
         if not runner.state.resumed:
             makespan = runner.state.candidate.makespan_s
             self.emit(ForecastChanged(at_s=self._clock(), makespan_s=makespan))
-        gpus = GpuSampler() if self._spec.engine == "vllm" else None
         sampler = Sampler(
             runner,
             self._spec.cluster,
@@ -175,17 +184,13 @@ class Supervisor:
             gpus=gpus,
             folder=self._paths.folder,
         )
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                sampling = tasks.create_task(sampler.run())
-                end = await runner.run()
-                sampling.cancel()
-            return end
-        finally:
-            if gpus:
-                gpus.close()
+        async with asyncio.TaskGroup() as tasks:
+            sampling = tasks.create_task(sampler.run())
+            end = await runner.run()
+            sampling.cancel()
+        return end
 
-    def _make_runner(self, job: Job) -> Runner:
+    def _make_runner(self, job: Job, gate: GpuGate) -> Runner:
         before = self._state
         candidate = before.plan
         if candidate is None:
@@ -211,6 +216,7 @@ class Supervisor:
             recorder=self,
             clock=self._clock,
             rng=np.random.default_rng([self._spec.seed, self._epoch]),
+            gate=gate,
         )
 
     def _have_trouble(self, trouble: str) -> None:
