@@ -2,6 +2,9 @@
 
 `at_s` is seconds since the run began on the run's own clock (simulated seconds when the engines are simulated).
 No event carries a prompt, an output, a key or a path of the machine.
+
+Journals of every released version must fold to the same state for ever: fields are added with a default, kinds of
+events are added, and neither is ever taken out or changed.
 """
 
 from __future__ import annotations
@@ -65,7 +68,10 @@ class Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
 
 
 class RunCreated(Event, frozen=True):
-    """The first event of every journal. `llms` in the order of their letters A, B, C and so on."""
+    """The first event of every journal. `llms` in the order of their letters A, B, C and so on.
+
+    `format` is that of the journal, `version` that of the program that wrote it.
+    """
 
     run: str
     application: str
@@ -79,6 +85,7 @@ class RunCreated(Event, frozen=True):
     nodes: tuple[NodeInfo, ...]
     llms: tuple[str, ...]
     version: str
+    format: int = 1
 
 
 class SupervisorStarted(Event, frozen=True):

@@ -20,8 +20,8 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import ApplicationError, JournalError, Problem, RunError
 from samullm_tui.domain.event import AnyEvent, EngineKind, NodeInfo, RunCreated, RunEnded
 from samullm_tui.domain.plan import Plan
-from samullm_tui.journal.file import sync_folder
 from samullm_tui.journal.reader import JournalTail
+from samullm_tui.journal.segments import sync_folder
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.locations import run_dir, runs_dir
 from samullm_tui.supervisor.client import ControlClient
@@ -91,7 +91,7 @@ def spawn_supervisor(run: str) -> None:
     paths = existing_run(run)
     if is_locked(paths.lock) and (_answers(paths) or not fence(paths.lock, paths.heartbeat)):
         raise RunError(Problem(run, "", "has a supervisor already", f"`samullm-tui attach {run}` shows it"))
-    said_before, recorded_before = _size(paths.log), _size(paths.journal)
+    said_before, recorded_before = _size(paths.log), _stamp(paths.journal)
     command = (sys.executable, "-m", "samullm_tui.supervisor", str(paths.folder))
     with open(paths.log, "ab", opener=_private) as log:
         started = subprocess.run(
@@ -101,7 +101,7 @@ def spawn_supervisor(run: str) -> None:
     while time.monotonic() < deadline_s:
         if started.returncode != 0 or not is_locked(paths.lock):
             # A short run may be over before anybody asked.
-            if _size(paths.journal) > recorded_before and _has_ended(paths):
+            if _stamp(paths.journal) != recorded_before and _has_ended(paths):
                 return
             raise RunError(Problem(run, "", f"its supervisor did not start: {_said(paths.log, said_before)}"))
         try:
@@ -209,6 +209,14 @@ def _private(path: str, flags: int) -> int:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Another one when something was written, or a new segment begun."""
+    if not path.exists():
+        return 0, 0
+    status = path.stat()
+    return status.st_ino, status.st_size
 
 
 def _has_ended(paths: RunPaths) -> bool:

@@ -3,7 +3,7 @@
 RUN_DIR/            0700
   spec.json         what was asked (RunSpec)
   inputs.json       the application as it was then, and checksums of its data
-  journal.jsonl     what happened
+  journal.jsonl     what happened; what of it was long ago is in journal.NUMBER.jsonl.gz
   outputs.jsonl     one row for each finished request
   errors.jsonl      one row for each request without an output
   engines/          one log for each engine
@@ -28,7 +28,7 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import Problem, RunError, RunNotFoundError
 from samullm_tui.domain.event import EngineKind
 from samullm_tui.domain.plan import Plan
-from samullm_tui.journal.file import sync_folder
+from samullm_tui.journal.segments import sync_folder
 from samullm_tui.locations import run_dir
 
 __all__ = ["RunPaths", "RunSpec", "existing_run", "read_spec", "write_private", "write_spec"]

@@ -30,6 +30,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     power_cut_seed    a kill takes from the files what no fdatasync has brought to the disk, or a part of it, by chance
     full_at           at the n-th of these calls, and for a moment after it, the disk is full
     clock_seed        `time.time` jumps by an hour back or a day on, at random
+    segment_bytes     how large the journal's segments get
     refuse_every      every so manieth request of the table is refused, so that there are error rows as well
     """
 
@@ -38,12 +39,13 @@ class Fault(Struct, frozen=True, kw_only=True):
     power_cut_seed: int | None = None
     full_at: tuple[Call, tuple[int, ...]] | None = None
     clock_seed: int | None = None
+    segment_bytes: int = 10**9
     refuse_every: int = 0
 
 
 def arm(fault: Fault, folder: Path) -> None:
     """Patches this process, which is the supervisor to be of the run in `folder`; in `sends` there it notes what it sends."""
-    _write_often()
+    _write_often(fault.segment_bytes)
     note = os.open(folder / "sends", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     _note_sends(note, os.write)
     if fault.refuse_every:
@@ -57,13 +59,13 @@ def arm(fault: Fault, folder: Path) -> None:
         _jump_clock(np.random.default_rng(fault.clock_seed))
 
 
-def _write_often() -> None:
+def _write_often(segment_bytes: int) -> None:
     """Small groups, so that a short run has many moments to die at."""
     from samullm_tui.journal.writer import JournalWriter
     from samullm_tui.supervisor import record
 
     record.GATHER_S, record.LIMIT_ITEMS, record.RETRY_S = 0.0, 3, 0.01
-    JournalWriter.__init__.__kwdefaults__["group_s"] = 0.0
+    JournalWriter.__init__.__kwdefaults__.update(group_s=0.0, segment_bytes=segment_bytes)
 
 
 class PowerCut:
@@ -74,7 +76,8 @@ class PowerCut:
 
     def __init__(self, word: Path) -> None:
         self._word = word
-        self._durable: dict[str, int] = {}
+        before = (path.stat() for path in word.parent.glob("*.jsonl"))
+        self._durable = {file.st_ino: file.st_size for file in before}
         for name in ("fdatasync", "fsync"):
             self._watch(name)
 
@@ -82,21 +85,18 @@ class PowerCut:
         real = getattr(os, name)
 
         def sync(descriptor: int) -> None:
-            size = os.fstat(descriptor).st_size
+            file = os.fstat(descriptor)
             real(descriptor)
-            self._durable[_path(descriptor)] = size
+            self._durable[file.st_ino] = file.st_size
 
         setattr(os, name, sync)
 
     def __call__(self) -> None:
         # The journal first: what it had pointed at was on the disk before.
-        files = sorted((path for path in self._durable if path.endswith(".jsonl")), key=_is_rows)
-        written = {path: Path(path).stat().st_size for path in files}
-        self._word.write_bytes(msgspec.json.encode({p: (self._durable[p], written[p]) for p in files}))
-
-
-def _is_rows(path: str) -> bool:
-    return not path.endswith("journal.jsonl")
+        paths = [self._word.with_name(name) for name in ("journal.jsonl", "outputs.jsonl", "errors.jsonl")]
+        files = {path: path.stat() for path in paths if path.exists()}
+        cuts = {str(path): (self._durable.get(file.st_ino, 0), file.st_size) for path, file in files.items()}
+        self._word.write_bytes(msgspec.json.encode(cuts))
 
 
 def cut_power(word: Path, rng: np.random.Generator) -> None:
@@ -108,10 +108,6 @@ def cut_power(word: Path, rng: np.random.Generator) -> None:
         if rng.random() < 0.5:
             os.truncate(path, written)
     word.unlink()
-
-
-def _path(descriptor: int) -> str:
-    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _note_sends(descriptor: int, write: Callable[[int, bytes], int]) -> None:

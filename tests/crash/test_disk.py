@@ -21,7 +21,8 @@ from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.spec import RunPaths
 
 MakeRun = Callable[..., RunPaths]
-WRITES: list[Call] = ["write", "pwrite", "fdatasync"]
+ONE_FILE = replace(WELL, segment_bytes=10**9)
+WRITES: list[Call] = ["write", "pwrite", "fdatasync", "rename"]
 
 
 # --- torn files ---
@@ -38,7 +39,7 @@ def tear(paths: RunPaths, keep: int, tail: bytes, copy: Path) -> RunPaths:
 
 def tear_at(cuts: Iterable[int], make_run: MakeRun, nursery: Nursery, count: Count) -> None:
     paths = make_run()
-    assert nursery.live(paths, WELL) == 0
+    assert nursery.live(paths, ONE_FILE) == 0
     expected = ends_of(paths, list(read_events(paths.journal)))
     begin = paths.journal.read_bytes().index(b"\n") + 1
     end = paths.journal.stat().st_size
@@ -74,7 +75,7 @@ def fill(lives: int, seed: int, call: Call, make_run: MakeRun, nursery: Nursery,
     expected: Expected = ends_without_faults(make_run, nursery)
     rng = np.random.default_rng(seed)
     for number in range(lives):
-        times = tuple(sorted(rng.integers(1, 60, 4).tolist()))
+        times = tuple(sorted(rng.integers(1, 60 if call != "rename" else 8, 4).tolist()))
         fault = replace(WELL, full_at=(call, times))
         if number % 2:
             fault = replace(fault, kill_after_s=float(rng.uniform(0.0, 0.2)))

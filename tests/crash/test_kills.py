@@ -19,8 +19,11 @@ from samullm_tui.supervisor.spec import RunPaths
 
 MakeRun = Callable[..., RunPaths]
 Expected = dict[str, Counter[Any]]
-WELL = Fault(refuse_every=7)
-"""Nothing goes wrong but for some requests that are refused, so that there are error rows as well."""
+WELL = Fault(refuse_every=7, segment_bytes=8000)
+"""Nothing goes wrong but for some requests that are refused, so that there are error rows as well.
+
+The segments of the journal are so small that every run has several of them.
+"""
 MOMENTS: list[tuple[Call, str]] = [
     ("fdatasync", "before"),
     ("fdatasync", "after"),
@@ -30,6 +33,8 @@ MOMENTS: list[tuple[Call, str]] = [
     ("pwrite", "half"),
     ("ftruncate", "after"),
     ("fsync", "before"),
+    ("rename", "before"),
+    ("rename", "after"),
 ]
 ALL = 400
 """More calls of any kind than a run makes."""
@@ -42,6 +47,7 @@ def ends_without_faults(make_run: MakeRun, nursery: Nursery, records: int = RECO
     assert len(ends["ended"]) == 2 * records
     assert ends["outputs"]
     assert ends["errors"]
+    assert len(list(paths.folder.glob("journal.*.gz"))) > 2, "its journal has several segments"
     return ends
 
 
