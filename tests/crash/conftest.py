@@ -12,6 +12,9 @@ from crash_runs import RECORDS, Nursery, Tally, make_application
 
 from samullm_tui.supervisor.spec import RunPaths
 
+# The scripted engines of the supervisor's tests are used here, too.
+sys.path.insert(0, str(Path(__file__).parents[1] / "supervisor"))
+
 TALLY = pytest.StashKey[Tally]()
 MakeRun = Callable[..., RunPaths]
 

@@ -31,6 +31,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     full_at           at the n-th of these calls, and for a moment after it, the disk is full
     clock_seed        `time.time` jumps by an hour back or a day on, at random
     segment_bytes     how large the journal's segments get
+    python            runs in place of the interpreter that has vLLM
     refuse_every      every so manieth request of the table is refused, so that there are error rows as well
     """
 
@@ -40,6 +41,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     full_at: tuple[Call, tuple[int, ...]] | None = None
     clock_seed: int | None = None
     segment_bytes: int = 10**9
+    python: str = ""
     refuse_every: int = 0
 
 
@@ -50,6 +52,8 @@ def arm(fault: Fault, folder: Path) -> None:
     _note_sends(note, os.write)
     if fault.refuse_every:
         _refuse(fault.refuse_every)
+    if fault.python:
+        _replace_vllm(fault.python)
     if fault.kill_at:
         cut = fault.power_cut_seed is not None
         _kill_at(*fault.kill_at, PowerCut(folder / "power-cut") if cut else lambda: None)
@@ -133,6 +137,16 @@ def _refuse(every: int) -> None:
         return replace(request, output_tokens=None) if index % every == every - 1 else request
 
     _RequestMaker.__call__ = make  # type: ignore[method-assign]
+
+
+def _replace_vllm(python: str) -> None:
+    """Engines are scripted servers, real processes in everything; the checkpoint is the folder of the interpreter."""
+    from samullm_tui.engines import vllm_engine
+
+    vllm_engine.VllmEngine.__init__.__kwdefaults__["python"] = python
+    vllm_engine.require_vllm = lambda _: None  # type: ignore[assignment,return-value]
+    vllm_engine.resolve_checkpoint = lambda _: str(Path(python).parent)  # type: ignore[assignment]
+    vllm_engine.check_checkpoint = lambda *_: None  # type: ignore[assignment]
 
 
 def _kill_at(call: Call, nth: int, when: str, last: Callable[[], None]) -> None:

@@ -56,7 +56,7 @@ def tear_at(cuts: Iterable[int], make_run: MakeRun, nursery: Nursery, count: Cou
 def test_a_journal_torn_at_any_byte_goes_on_from_there(
     make_run: MakeRun, nursery: Nursery, tally: Tally
 ) -> None:
-    tear_at([0, 1, 5000, 20011, 40013, 50021], make_run, nursery, tally.of("torn journal"))
+    tear_at([1, 20011, 40013], make_run, nursery, tally.of("torn journal"))
 
 
 @pytest.mark.torture
