@@ -20,7 +20,7 @@ from samullm_tui.domain.sanitise import sanitise_line
 from samullm_tui.journal.codec import FORMAT, decode
 from samullm_tui.journal.file import CHUNK_BYTES
 from samullm_tui.journal.framing import FrameScan, looks_framed, unframe
-from samullm_tui.journal.segments import closed_file, closed_segments, open_segment
+from samullm_tui.journal.segments import closed_file, is_missing, open_segment
 
 __all__ = ["JOURNAL", "JournalTail", "journal_file", "read_events"]
 
@@ -70,7 +70,7 @@ def _open(file: Path, first: int) -> tuple[BinaryIO, bool]:
         raise _unreadable(file, error) from error
     except OSError as error:
         raise _unreadable(file, error) from error
-    if is_live and any(closed > first for closed in closed_segments(file)):
+    if is_live and is_missing(file, first):
         stream.close()
         raise RecordingError(_damage(file, f"line {first + 1}", "a segment of the journal is missing"))
     return stream, is_live

@@ -14,7 +14,15 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO, cast
 
-__all__ = ["closed_file", "closed_segments", "compress", "is_compressed", "open_segment", "sync_folder"]
+__all__ = [
+    "closed_file",
+    "closed_segments",
+    "compress",
+    "is_compressed",
+    "is_missing",
+    "open_segment",
+    "sync_folder",
+]
 
 LEVEL = 6
 CLOSED = re.compile(r"\.(\d{12})(\.jsonl)(\.gz)?")
@@ -37,6 +45,15 @@ def closed_segments(journal: Path) -> list[int]:
 
 def is_compressed(closed: Path) -> bool:
     return not closed.exists()
+
+
+def is_missing(journal: Path, first: int) -> bool:
+    """Whether later segments were closed, and the one whose first event has this number is nowhere."""
+    if all(closed <= first for closed in closed_segments(journal)):
+        return False
+    # Looked for after the later ones were seen: a writer that closed them had closed it before.
+    closed = closed_file(journal, first)
+    return not closed.exists() and not _compressed(closed).exists()
 
 
 def open_segment(journal: Path, first: int) -> tuple[BinaryIO, bool]:

@@ -119,6 +119,26 @@ def test_a_tail_that_stands_in_a_segment_as_it_is_closed_goes_on(tmp_path: Path)
     assert tail.poll() == EVENTS[2:4]
 
 
+def test_segments_that_are_closed_while_a_reader_opens_the_live_one_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader has the live segment open; before it looks around, that one and the next were closed."""
+    path = tmp_path / "journal.jsonl"
+    write(path, EVENTS[:5], 10**9)
+    real = segments.is_missing
+
+    def late(journal: Path, first: int) -> bool:
+        monkeypatch.setattr("samullm_tui.journal.reader.is_missing", real)
+        write(path, EVENTS[5:], BYTES)
+        return real(journal, first)
+
+    monkeypatch.setattr("samullm_tui.journal.reader.is_missing", late)
+    tail = JournalTail(path)
+    seen = tail.poll()
+    assert len(closed(path)) > 1
+    assert seen + tail.poll() == EVENTS
+
+
 # --- deaths ---
 
 
