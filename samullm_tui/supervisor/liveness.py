@@ -145,7 +145,7 @@ def fence(lock: Path, heartbeat: Path) -> bool:
     time.sleep(2 * HEARTBEAT_S)  # A machine that just woke up has old heartbeats for a moment.
     if read_heartbeat(heartbeat) != before:
         return False
-    with suppress(ProcessLookupError, PermissionError):
+    with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
         process = os.pidfd_open(before.pid)
         try:
             if _has_open(before.pid, lock):
