@@ -2,6 +2,9 @@
 
 `at_s` is seconds since the run began on the run's own clock (simulated seconds when the engines are simulated).
 No event carries a prompt, an output, a key or a path of the machine.
+
+Journals of every released version must fold to the same state for ever: fields are added with a default, kinds of
+events are added, and neither is ever taken out or changed.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ __all__ = [
     "EngineStopped",
     "Event",
     "ForecastChanged",
+    "GpuQuarantined",
     "GpuSample",
     "HostSample",
     "LateAnswerDropped",
@@ -64,7 +68,10 @@ class Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
 
 
 class RunCreated(Event, frozen=True):
-    """The first event of every journal. `llms` in the order of their letters A, B, C and so on."""
+    """The first event of every journal. `llms` in the order of their letters A, B, C and so on.
+
+    `format` is that of the journal, `version` that of the program that wrote it.
+    """
 
     run: str
     application: str
@@ -78,6 +85,7 @@ class RunCreated(Event, frozen=True):
     nodes: tuple[NodeInfo, ...]
     llms: tuple[str, ...]
     version: str
+    format: int = 1
 
 
 class SupervisorStarted(Event, frozen=True):
@@ -138,6 +146,13 @@ class EngineFailed(Event, frozen=True):
     replica: Replica
     cause: str
     gave_up: bool
+
+
+class GpuQuarantined(Event, frozen=True):
+    """The GPU's memory stayed in use though no engine of this run was on it: none starts there any more."""
+
+    gpu: int
+    cause: str
 
 
 class RequestFinished(Event, frozen=True):
@@ -275,6 +290,7 @@ AnyEvent = (
     | EngineReady
     | EngineStopped
     | EngineFailed
+    | GpuQuarantined
     | RequestFinished
     | RequestFailed
     | RequestRetried

@@ -6,7 +6,10 @@ import msgspec
 
 from samullm_tui.domain.event import AnyEvent
 
-__all__ = ["decode", "encode"]
+__all__ = ["FORMAT", "decode", "encode"]
+
+FORMAT = 1
+"""Of journals. It grows when an older program could not read a newer journal and ought to say so."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

@@ -87,10 +87,10 @@ class ReplicaState(Struct, omit_defaults=True):
 
 
 class SeenProblem(Struct, frozen=True):
-    """Something that went wrong. `where` names a replica, or a node and a request."""
+    """Something that went wrong. `where` names a replica, a GPU, or a node and a request."""
 
     at_s: float
-    kind: Literal["engine", "request", "retry", "run"]
+    kind: Literal["engine", "gpu", "request", "retry", "run"]
     where: str
     cause: str
 
@@ -103,6 +103,7 @@ class RunState(Struct, omit_defaults=True):
     replicas                by Replica.name, in the order of their first start; ended ones stay
     spans                   the actual Gantt chart, in the order of the starts
     plan, approved_rank     the approved candidate (None when the journal does not hold it) and its rank
+    quarantined             GPUs that get no engine any more, and why
     stage                   index of the plan's stage, -1 before the first; `stages`: when each began
     gpus, gpu_utilization   latest sample by index; its history, a fraction, oldest first, at most 120
     throughput              (at_s, output tokens per second of all engines), oldest first, at most 240
@@ -152,6 +153,7 @@ class RunState(Struct, omit_defaults=True):
     llms: dict[str, LLMState] = field(default_factory=dict)
     replicas: dict[str, ReplicaState] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
+    quarantined: dict[int, str] = field(default_factory=dict)
 
     finished: int = 0
     errors: int = 0

@@ -21,6 +21,7 @@ from samullm_tui.domain.event import (
     EngineStarting,
     EngineStopped,
     ForecastChanged,
+    GpuQuarantined,
     LateAnswerDropped,
     PlanningFinished,
     RequestFailed,
@@ -111,11 +112,12 @@ def _run_created(state: RunState, event: RunCreated) -> None:
 
 
 def _supervisor_started(state: RunState, event: SupervisorStarted) -> None:
-    """A new owner: the engines of the one before are gone, and a pause, drain or end of before is over."""
+    """A new owner: the engines of the one before are gone, and a pause, drain, end or quarantine of before is over."""
     state.epoch, state.pid = event.epoch, event.pid
     for replica in state.replicas.values():
         _end_replica(replica, event.at_s, "stopped", "its supervisor is gone")
     _close_spans(state, event.at_s)
+    state.quarantined = {}
     state.paused = state.draining = False
     state.ended, state.ended_s, state.cause = None, None, ""
     state.counts = {}
@@ -212,6 +214,11 @@ def _engine_failed(state: RunState, event: EngineFailed) -> None:
         replica.gave_up = event.gave_up
     _close_span(state, event.replica, event.at_s)
     _problem(state, SeenProblem(event.at_s, "engine", event.replica.name, event.cause))
+
+
+def _gpu_quarantined(state: RunState, event: GpuQuarantined) -> None:
+    state.quarantined[event.gpu] = event.cause
+    _problem(state, SeenProblem(event.at_s, "gpu", f"GPU {event.gpu}", event.cause))
 
 
 def _end_replica(replica: ReplicaState, at_s: float, status: str, cause: str) -> None:
@@ -330,6 +337,7 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     EngineReady: _engine_ready,
     EngineStopped: _engine_stopped,
     EngineFailed: _engine_failed,
+    GpuQuarantined: _gpu_quarantined,
     RequestFinished: _request_finished,
     RequestFailed: _request_failed,
     RequestRetried: _request_retried,

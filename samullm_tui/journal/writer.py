@@ -19,16 +19,19 @@ from typing import Self
 from samullm_tui.domain.errors import JournalError, Problem
 from samullm_tui.domain.event import AnyEvent
 from samullm_tui.journal.codec import encode
-from samullm_tui.journal.file import JournalFile
+from samullm_tui.journal.file import JournalFile, TakenOverError, disk_problem
 from samullm_tui.journal.framing import MAX_PAYLOAD_BYTES, frame
+from samullm_tui.journal.segments import closed_file, closed_segments, compress, is_compressed
 
 __all__ = ["JournalWriter"]
+
+SEGMENT_BYTES = 64 * 1024**2
 
 OnError = Callable[[JournalError], None]
 
 
 class JournalWriter:
-    """The one writer of a journal file (the caller sees to that, by a lock on the run).
+    """The one writer of a journal (the caller sees to that, by a lock on the run). A segment is closed when it is full.
 
     Opening creates the file (0600) or cuts a torn tail off it: `recovered` holds the bytes that were cut.
     Raises JournalError when it cannot be opened, is no journal, or is damaged before its tail.
@@ -45,6 +48,7 @@ class JournalWriter:
         on_error: OnError | None = None,
         group_s: float = 0.05,
         group_events: int = 256,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._file = JournalFile(path)
         self.path = path
@@ -52,6 +56,7 @@ class JournalWriter:
         self._on_error = on_error
         self._group_s = group_s
         self._group_events = group_events
+        self._segment_bytes = segment_bytes
         self._state = threading.Condition()
         self._writing = threading.Lock()
         self._pending: list[bytes] = []
@@ -61,8 +66,11 @@ class JournalWriter:
         self._closing = False
         self._ended = False
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._compressing: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
+        for first in closed_segments(path):
+            self._compress(closed_file(path, first))
 
     @property
     def next_sequence(self) -> int:
@@ -142,6 +150,8 @@ class JournalWriter:
         if self._pending:
             self._write_pending()
         self._file.close()
+        for compressing in self._compressing:
+            compressing.join()
         if self._error:
             raise self._error
 
@@ -187,10 +197,13 @@ class JournalWriter:
             try:
                 self._file.write(b"".join(group), len(group))
             except OSError as error:
+                problem = disk_problem(self._file.path, f"byte {self._file.good_bytes}", error)
                 with self._state:
-                    self._fail(
-                        self._failure(error.strerror or str(error), "space and a writable file system")
-                    )
+                    self._fail(JournalError(problem))
+                return
+            except TakenOverError as error:
+                with self._state:
+                    self._fail(error)
                 return
             with self._state:
                 self._error = None
@@ -198,6 +211,16 @@ class JournalWriter:
                 self._acknowledged += len(group)
                 self._tell_waiters()
                 self._state.notify_all()
+            if self._file.good_bytes >= self._segment_bytes:
+                closed = self._file.rotate()
+                if closed:
+                    self._compress(closed)
+
+    def _compress(self, closed: Path) -> None:
+        """Beside the writing. What is not done when the process ends is done by the next writer."""
+        if not is_compressed(closed):
+            self._compressing.append(threading.Thread(target=_try_to_compress, args=(closed,), daemon=True))
+            self._compressing[-1].start()
 
     def _fail(self, error: JournalError) -> None:
         self._error = error
@@ -217,6 +240,11 @@ class JournalWriter:
 
     def _failure(self, wrong: str, right: str = "") -> JournalError:
         return JournalError(Problem(str(self._file.path), f"byte {self._file.good_bytes}", wrong, right))
+
+
+def _try_to_compress(closed: Path) -> None:
+    with suppress(OSError):  # no room: it is whole as it is
+        compress(closed)
 
 
 def _resolve(future: asyncio.Future[None], error: JournalError | None) -> None:

@@ -22,6 +22,7 @@ from samullm_tui.supervisor.texts import Texts
 
 __all__ = [
     "GAVE_UP",
+    "KILLS",
     "MAX_RETRIES",
     "NO_ANSWER",
     "Asking",
@@ -39,6 +40,7 @@ MAX_HOLD_S = 30.0
 
 NO_ANSWER = "no answer after"
 GAVE_UP = "engine gave up:"
+KILLS = "kills engines:"
 
 Clock = Callable[[], float]
 MakeRequest = Callable[[int, int, int, Callable[[int], str]], GenerateRequest]
@@ -57,7 +59,7 @@ class Recorder(Protocol):
 
 def breaks_the_run(cause: str) -> bool:
     """Whether an error row with this cause makes the run `failed`: not when the request itself was refused."""
-    return cause.startswith((NO_ANSWER, GAVE_UP))
+    return cause.startswith((NO_ANSWER, GAVE_UP, KILLS))
 
 
 class Asking:
@@ -92,11 +94,11 @@ class Asking:
         request = self._make_request(index, sent.serial, prompt_tokens, self._texts.get)
         self._asked[index] = self._tasks.create_task(self._ask(index, sent, engine, request))
 
-    def take_back(self, index: int, cause: str = "", *, failure: bool = False) -> None:
-        """Gives the attempt in flight up. With a `cause` it is told; a failure counts as one of the request's."""
+    def take_back(self, index: int, cause: str = "") -> None:
+        """Gives the attempt in flight up. With a `cause` it is told."""
         sent = self._ledger.in_flight[index]
         self._asked.pop(index).cancel()
-        self._retry(index, sent, cause, failure=failure)
+        self._retry(index, sent, cause, failure=False)
 
     def fail(self, index: int, cause: str) -> None:
         """An open request ends in an error row, and so does everything that needs it."""
@@ -130,7 +132,7 @@ class Asking:
                 self.fail(index, f"refused: {error}")
         except EngineError as error:
             if self._is_current(index, sent):
-                self._hold(sent.replica)
+                self._hold(index, sent.replica)
                 self._retry(index, sent, str(error), failure=True)
         else:
             if self._is_current(index, sent):
@@ -178,13 +180,15 @@ class Asking:
     def _progress(self, replica: str, output_tokens: int) -> None:
         engine = self._state.engines[replica]
         engine.starts, engine.failures, engine.hold_until_s = 0, 0, 0.0
+        engine.casualties.clear()
         self.output_tokens[replica] = self.output_tokens.get(replica, 0) + output_tokens
         self._wake()
 
-    def _hold(self, replica: str) -> None:
+    def _hold(self, index: int, replica: str) -> None:
         """After a failed attempt nothing goes to the replica for a while: it may be about to die."""
         engine = self._state.engines[replica]
         engine.failures += 1
+        engine.casualties[index] += 1
         hold_s = min(HOLD_S * 2 ** (engine.failures - 1), MAX_HOLD_S)
         engine.hold_until_s = self._clock() + hold_s
         # A little later than the hold ends, so that rounding cannot make it come too early.

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from samullm_tui.domain.plan import Replica
 from samullm_tui.supervisor.actions import Action, End, EnterStage, GiveUp, Note, StartEngine, StopEngine
 from samullm_tui.supervisor.dispatch import assign, move_to
-from samullm_tui.supervisor.running import EngineState, RunningState
+from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.words import finish_note, stage_note, unforeseen_note
 
 __all__ = ["decide"]
@@ -137,9 +137,10 @@ def _startable(state: RunningState) -> list[Replica]:
 
 
 def _absent(state: RunningState) -> list[Replica]:
-    """The wanted replicas that do not hold their GPUs and were not given up."""
+    """The wanted replicas that do not hold their GPUs and are not lost."""
     engines = {replica: state.engines.get(replica.name) for replica in _wanted(state)}
-    return [replica for replica, engine in engines.items() if engine is None or engine.status == "waiting"]
+    absent = [replica for replica, engine in engines.items() if engine is None or engine.status == "waiting"]
+    return [replica for replica in absent if not state.lost(replica)]
 
 
 def _start_engines(state: RunningState, now_s: float) -> Iterator[Action]:
@@ -153,14 +154,15 @@ def _start_engines(state: RunningState, now_s: float) -> Iterator[Action]:
 
 
 def _give_up(state: RunningState) -> Iterator[Action]:
-    """LLMs of the stage whose engines have all given up."""
-    engines: dict[str, list[EngineState | None]] = {}
+    """LLMs of the stage that no engine can serve any more, in this stage or a later one."""
+    wanted: dict[str, list[str]] = {}
     for replica in _wanted(state):
-        engines.setdefault(replica.llm, []).append(state.engines.get(replica.name))
-    for llm, known in engines.items():
-        lost = [engine for engine in known if engine is not None and engine.status == "gave up"]
-        if len(lost) == len(known):
-            yield GiveUp(llm, lost[-1].cause)
+        wanted.setdefault(replica.llm, []).append(state.lost(replica))
+    later = [replica for stage in state.stages[state.stage + 1 :] for replica in stage.replicas]
+    hope = {replica.llm for replica in later if not state.lost(replica)}
+    for llm, causes in wanted.items():
+        if all(causes) and llm not in hope:
+            yield GiveUp(llm, causes[-1])
 
 
 def _requests(state: RunningState, now_s: float) -> Iterator[Action]:

@@ -3,6 +3,8 @@
 Among the replicas of an LLM that have room, the one with the fewest outstanding tokens takes the next request. The
 steps of a chain stay on the replica that has the earlier ones, whose prefix cache holds them. Replicas that still load
 are dealt requests as well, which are kept for them: or the first one ready would take everything.
+
+Suspects of killing engines are tried one group at a time for each LLM, on the replica that is the first to be empty.
 """
 
 from __future__ import annotations
@@ -21,10 +23,25 @@ def assign(lanes: Lanes, held: Set[str]) -> Iterator[Send | Deal]:
     """What to send and to deal now. `held`: replicas that get nothing, because what they were sent last failed."""
     for llm, queue in lanes.queues.items():
         ours = {name: lane for name, lane in lanes.of.items() if lane.llm == llm and name not in held}
+        yield from _trial(lanes, ours, llm)
         if queue:
             yield from _from_queue(lanes, ours, queue)
         elif any(lane.kept for lane in ours.values()):
             yield from _from_lanes(lanes, ours)
+
+
+def _trial(lanes: Lanes, ours: dict[str, Lane], llm: str) -> Iterator[Send]:
+    """The next group of suspects, when a replica is empty. Takes out of `ours` the replica that is for suspects."""
+    at_it = next((name for name, lane in lanes.of.items() if lane.llm == llm and lane.on_trial), None)
+    if at_it is not None:
+        ours.pop(at_it, None)
+    elif lanes.trials[llm]:
+        serving = (name for name, lane in ours.items() if lane.serving)
+        name = min(serving, key=lambda n: (len(ours[n].sent), n), default=None)
+        lane = ours.pop(name) if name is not None else None
+        if name is not None and lane is not None and not lane.sent:
+            for request in lanes.trials[llm][0][: lane.capacity]:
+                yield Send(request, name)
 
 
 def _from_queue(lanes: Lanes, ours: Mapping[str, Lane], queue: deque[int]) -> Iterator[Send | Deal]:
@@ -71,7 +88,8 @@ def _kept(ours: Mapping[str, Lane]) -> Iterator[Send]:
 def _available(lanes: Lanes, llm: str) -> int:
     """Requests of an LLM that are ready or in flight."""
     everyone = [lane for lane in lanes.of.values() if lane.llm == llm]
-    return len(lanes.queues[llm]) + sum(len(lane.sent) + len(lane.kept) for lane in everyone)
+    tried = sum(map(len, lanes.trials[llm]))
+    return len(lanes.queues[llm]) + tried + sum(len(lane.sent) + len(lane.kept) for lane in everyone)
 
 
 def move_to(lanes: Lanes, replica: str, queued: Mapping[str, int]) -> MoveBack:
@@ -84,6 +102,6 @@ def move_to(lanes: Lanes, replica: str, queued: Mapping[str, int]) -> MoveBack:
     fair = -(-_available(lanes, llm) // len(ours))
     moved: list[int] = []
     for name, lane in ours.items():
-        surplus = min(len(lane.sent) - fair, queued.get(name, 0))
+        surplus = 0 if lane.on_trial else min(len(lane.sent) - fair, queued.get(name, 0))
         moved += list(islice(reversed(lane.sent), max(0, surplus)))
     return MoveBack(replica, tuple(moved))

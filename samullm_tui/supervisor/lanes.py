@@ -2,12 +2,14 @@
 
 Requests that should stay together (the steps of a chain) are a *unit*; any other request is a unit of its own. A replica
 that is sent or dealt the first request of a unit is its home, and is charged with all tokens of it that are left.
+
+Requests that may be what kills engines wait in groups, each for a replica of its own: a *trial*.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,9 +22,12 @@ LOADING_CAPACITY = 256
 
 
 class Lane:
-    """The requests of one replica, loading or serving. `sent` in the order of sending; `kept`: ready, for it only."""
+    """The requests of one replica, loading or serving. `sent` in the order of sending; `kept`: ready, for it only.
 
-    __slots__ = ("capacity", "kept", "llm", "outstanding_tokens", "sent", "serving", "units")
+    `on_trial`: it has a group of suspects, and gets nothing else until they are through.
+    """
+
+    __slots__ = ("capacity", "kept", "llm", "on_trial", "outstanding_tokens", "sent", "serving", "units")
 
     def __init__(self, llm: str) -> None:
         self.llm = llm
@@ -32,6 +37,7 @@ class Lane:
         self.kept: deque[int] = deque()
         self.units: set[int] = set()
         self.outstanding_tokens = 0
+        self.on_trial = False
 
 
 class Lanes:
@@ -41,12 +47,14 @@ class Lanes:
         self, table: RequestTable, tokens: IntArray, is_open: IntArray, llm_of: Callable[[int], str]
     ) -> None:
         self.queues: dict[str, deque[int]] = {llm: deque() for llm in table.llm_names}
+        self.trials: dict[str, deque[list[int]]] = {llm: deque() for llm in table.llm_names}
         self.of: dict[str, Lane] = {}
         self._llm_of = llm_of
         self._tokens = tokens
         self._unit, self._left = _units(table, tokens, is_open)
         self._homes: dict[int, str] = {}
         self._kept_by: dict[int, str] = {}
+        self._group_of: dict[int, list[int]] = {}
 
     def weight(self, index: int) -> int:
         """Tokens that a request brings to a replica that is not its home yet."""
@@ -94,6 +102,15 @@ class Lanes:
         """The request waits for any replica, before all others."""
         self.queues[self._llm_of(index)].appendleft(index)
 
+    def isolate(self, groups: Sequence[Sequence[int]]) -> None:
+        """These ready requests of one LLM wait to be tried group by group, before all other groups."""
+        for members in reversed(groups):
+            group = list(members)
+            for index in group:
+                self.remove(index)
+                self._group_of[index] = group
+            self.trials[self._llm_of(group[0])].appendleft(group)
+
     def deal(self, index: int, replica: str) -> None:
         """A ready request is kept for a replica that still loads."""
         self.remove(index)
@@ -102,13 +119,16 @@ class Lanes:
 
     def send(self, index: int, replica: str) -> None:
         """A ready request goes out, from wherever it waits."""
+        self.of[replica].on_trial |= index in self._group_of
         self.remove(index)
         self._settle(index, replica)
         self.of[replica].sent[index] = None
 
     def land(self, index: int, replica: str) -> None:
         """The request is in flight no more."""
-        del self.of[replica].sent[index]
+        lane = self.of[replica]
+        del lane.sent[index]
+        lane.on_trial &= bool(lane.sent)
 
     def end(self, index: int) -> None:
         """The request has ended: its tokens are nobody's any more."""
@@ -124,6 +144,9 @@ class Lanes:
 
     def remove(self, index: int) -> None:
         """Takes a ready request out of where it waits: mostly the head or the tail."""
+        if index in self._group_of:
+            self._leave_group(index)
+            return
         replica = self._kept_by.pop(index, None)
         queue = self.of[replica].kept if replica else self.queues[self._llm_of(index)]
         if queue[0] == index:
@@ -132,6 +155,12 @@ class Lanes:
             queue.pop()
         else:
             queue.remove(index)
+
+    def _leave_group(self, index: int) -> None:
+        group = self._group_of.pop(index)
+        group.remove(index)
+        if not group:
+            self.trials[self._llm_of(index)].remove(group)
 
     def _keep(self, index: int, replica: str) -> None:
         self._kept_by[index] = replica

@@ -21,10 +21,12 @@ from samullm_tui.domain.errors import ApplicationError, JournalError, Problem, R
 from samullm_tui.domain.event import AnyEvent, EngineKind, NodeInfo, RunCreated, RunEnded
 from samullm_tui.domain.plan import Plan
 from samullm_tui.journal.reader import JournalTail
+from samullm_tui.journal.segments import sync_folder
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.locations import run_dir, runs_dir
 from samullm_tui.supervisor.client import ControlClient
-from samullm_tui.supervisor.liveness import is_locked
+from samullm_tui.supervisor.inputs import inputs_of, write_inputs
+from samullm_tui.supervisor.liveness import fence, is_locked
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, existing_run, write_spec
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["create_run", "follow", "spawn_supervisor"]
 
 POLL_S = 0.1
+ANSWER_S = 3.0
 START_S = 60.0
 """How long a supervisor may take until it answers: it reads its journal before."""
 
@@ -69,23 +72,26 @@ def create_run(
         allow_outside=allow_outside,
     )
     workload = _check(spec)
+    inputs = inputs_of(workload.application)
     paths = _make_folder(workload.application.name)
+    write_inputs(paths, inputs)
     with JournalWriter(paths.journal) as journal:
         journal.append(_created(spec, paths, workload))
     write_spec(paths, replace(spec, run=paths.run))
+    sync_folder(runs_dir())
     return paths.run
 
 
 def spawn_supervisor(run: str) -> None:
     """Starts the supervisor of a run, new or interrupted, and returns when it answers.
 
-    It is a process in a session of its own: it survives this one, and its terminal. Raises RunNotFoundError, and
-    RunError with what it said when it does not start.
+    It is a process in a session of its own: it survives this one, and its terminal. One that hangs is ended first.
+    Raises RunNotFoundError, and RunError with what it said when it does not start.
     """
     paths = existing_run(run)
-    if is_locked(paths.lock):
+    if is_locked(paths.lock) and (_answers(paths) or not fence(paths.lock, paths.heartbeat)):
         raise RunError(Problem(run, "", "has a supervisor already", f"`samullm-tui attach {run}` shows it"))
-    said_before, recorded_before = _size(paths.log), _size(paths.journal)
+    said_before, recorded_before = _size(paths.log), _stamp(paths.journal)
     command = (sys.executable, "-m", "samullm_tui.supervisor", str(paths.folder))
     with open(paths.log, "ab", opener=_private) as log:
         started = subprocess.run(
@@ -95,7 +101,7 @@ def spawn_supervisor(run: str) -> None:
     while time.monotonic() < deadline_s:
         if started.returncode != 0 or not is_locked(paths.lock):
             # A short run may be over before anybody asked.
-            if _size(paths.journal) > recorded_before and _has_ended(paths):
+            if _stamp(paths.journal) != recorded_before and _has_ended(paths):
                 return
             raise RunError(Problem(run, "", f"its supervisor did not start: {_said(paths.log, said_before)}"))
         try:
@@ -126,6 +132,14 @@ def follow(run: str) -> Iterator[AnyEvent]:
             raise RunError(Problem(run, "", wrong, right))
         if not events:
             time.sleep(POLL_S)
+
+
+def _answers(paths: RunPaths) -> bool:
+    try:
+        ControlClient(paths, ANSWER_S).status()
+    except RunError:
+        return False
+    return True
 
 
 def _check(spec: RunSpec) -> Workload:
@@ -197,6 +211,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    """Another one when something was written, or a new segment begun."""
+    if not path.exists():
+        return 0, 0
+    status = path.stat()
+    return status.st_ino, status.st_size
+
+
 def _has_ended(paths: RunPaths) -> bool:
     """Whether the run's last word is that it ended."""
     last: AnyEvent | None = None
@@ -209,7 +231,8 @@ def _has_ended(paths: RunPaths) -> bool:
 
 
 def _said(log: Path, since: int) -> str:
+    """What it printed: mistakes, one a line; of a traceback the last line."""
     with log.open("rb") as file:
         file.seek(since)
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return "\n".join(lines[-1:] if "Traceback" in "".join(lines) else lines) or "it said nothing"

@@ -12,6 +12,7 @@ import numpy as np
 
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.supervisor.lanes import Lanes, request_tokens
+from samullm_tui.supervisor.suspects import Suspects, Verdict
 
 __all__ = ["Ledger", "Sent"]
 
@@ -34,6 +35,7 @@ class Ledger:
 
     unfinished  open requests of each LLM
     lanes       where the ready ones wait, and what each replica has
+    suspects    the open requests that engines died with
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Ledger:
         self.output_tokens: IntArray = np.zeros(len(table), dtype=np.int64)
         self.in_flight: dict[int, Sent] = {}
         self.failures: dict[int, int] = {}
+        self.suspects = Suspects()
         self._serial = 0
         self._children_start, self._children = _children(table)
         for index, tokens in done.items():
@@ -78,7 +81,9 @@ class Ledger:
 
     def has_ready(self, llm: str) -> bool:
         lanes = self.lanes
-        return bool(lanes.queues[llm]) or any(lane.kept for lane in lanes.of.values() if lane.llm == llm)
+        return bool(lanes.queues[llm] or lanes.trials[llm]) or any(
+            lane.kept for lane in lanes.of.values() if lane.llm == llm
+        )
 
     def is_open(self, index: int) -> bool:
         return self.status[index] < DONE
@@ -107,6 +112,7 @@ class Ledger:
         """The request in flight has its output: consumers may become ready."""
         self._land(index)
         self._end(index, DONE)
+        self.suspects.finished(self.llm(index), index)
         self.output_tokens[index] = output_tokens
         for child in self.children(index):
             self._parents_left[child] -= 1
@@ -120,6 +126,17 @@ class Ledger:
         self.status[index] = READY
         self.lanes.wait_again(index)
         return self.failures[index]
+
+    def forgive(self, index: int, failures: int) -> None:
+        """So many failed attempts of an open request were not its own: its engine was dying."""
+        self.failures[index] -= failures
+
+    def engine_died(self, llm: str, requests: Iterable[int]) -> Verdict:
+        """An engine died that had these requests, which wait again or have gone elsewhere: suspects are set apart."""
+        verdict = self.suspects.engine_died(llm, [index for index in requests if self.is_open(index)])
+        waiting = [[i for i in group if self.status[i] == READY] for group in verdict.groups]
+        self.lanes.isolate([group for group in waiting if group])
+        return verdict
 
     def fail(self, index: int) -> list[tuple[int, int]]:
         """An open request ends without an output, and with it all that needs it.
@@ -158,6 +175,7 @@ class Ledger:
         assert self.is_open(index), "a request ends once"
         self.status[index] = status
         self.unfinished[self.llm(index)] -= 1
+        self.suspects.ended(index)
         self.lanes.end(index)
 
     def _land(self, index: int) -> None:

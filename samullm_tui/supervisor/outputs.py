@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from samullm_tui.domain.errors import JournalError, Problem
+from samullm_tui.journal.file import TAKEN_OVER, TakenOverError, disk_problem
 
 __all__ = ["ErrorRow", "OutputRow", "RowFile", "read_row", "row_end"]
 
@@ -55,17 +56,32 @@ class RowFile:
         except OSError as error:
             raise JournalError(Problem(str(path), "", error.strerror or str(error))) from error
         self.end = keep
+        self._clean = True
 
     def append(self, rows: list[bytes]) -> None:
-        """Durable on return. After an OSError nothing counts, and the same rows may be given again."""
-        data = memoryview(b"".join(rows))
+        """Durable on return. When it raises JournalError nothing counts, and the same rows may be given again.
+
+        Raises TakenOverError, and writes nothing, when somebody else wrote since.
+        """
+        if self._clean and os.fstat(self._descriptor).st_size != self.end:
+            raise TakenOverError(Problem(str(self.path), f"byte {self.end}", *TAKEN_OVER))
+        self._clean = False
+        try:
+            end = self._write(memoryview(b"".join(rows)))
+        except OSError as error:
+            raise JournalError(disk_problem(self.path, f"byte {self.end}", error)) from error
+        self._clean = True
+        self.end = end
+
+    def _write(self, data: memoryview) -> int:
+        """Returns where it ends."""
         position = self.end
         while data:
             written = os.pwrite(self._descriptor, data, position)
             data = data[written:]
             position += written
         os.fdatasync(self._descriptor)
-        self.end = position
+        return position
 
     def close(self) -> None:
         os.close(self._descriptor)

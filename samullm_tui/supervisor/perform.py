@@ -15,6 +15,7 @@ from samullm_tui.domain.event import (
     EngineReady,
     EngineStarting,
     EngineStopped,
+    GpuQuarantined,
     StageStarted,
 )
 from samullm_tui.domain.plan import Replica
@@ -31,9 +32,10 @@ from samullm_tui.supervisor.actions import (
     Step,
     StopEngine,
 )
-from samullm_tui.supervisor.asking import GAVE_UP, Asking, Clock, MakeRequest, Recorder
+from samullm_tui.supervisor.asking import GAVE_UP, KILLS, Asking, Clock, MakeRequest, Recorder
 from samullm_tui.supervisor.decide import decide
 from samullm_tui.supervisor.fleet import Fleet, MakeEngine
+from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.texts import Texts
 
@@ -46,7 +48,10 @@ BACK_OFF_S = 2.0
 
 
 class Runner:
-    """One run from its first stage to its end, on the running event loop. `rng` spreads restarts."""
+    """One run from its first stage to its end, on the running event loop. `rng` spreads restarts.
+
+    `gate`: what keeps engines off GPUs that are in use; without one they may start anywhere.
+    """
 
     def __init__(
         self,
@@ -58,11 +63,13 @@ class Runner:
         recorder: Recorder,
         clock: Clock,
         rng: np.random.Generator,
+        gate: GpuGate | None = None,
     ) -> None:
         self.state = state
         self.activity = asyncio.Event()
         """Set whenever an engine is given something to do."""
         self._parts = (make_engine, make_request, texts)
+        self._gate = gate or GpuGate(None)
         self._recorder = recorder
         self._clock = clock
         self._rng = rng
@@ -76,7 +83,7 @@ class Runner:
         make_engine, make_request, texts = self._parts
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._fleet = Fleet(make_engine, self, tasks)
+            self._fleet = Fleet(make_engine, self._gate, self, tasks)
             self._asking = Asking(
                 self.state,
                 make_request=make_request,
@@ -171,10 +178,10 @@ class Runner:
         self._fleet.start(replica)
 
     def _stop(self, replica: Replica, reason: str) -> None:
-        self._close(replica, reason, failure=False)
+        self._close(replica, reason)
         self._fleet.stop(replica, reason)
 
-    def _close(self, replica: Replica, cause: str, *, failure: bool) -> None:
+    def _close(self, replica: Replica, cause: str) -> None:
         """Nothing more goes to this engine, and what it has waits again."""
         engine = self.state.engines[replica.name]
         engine.status, engine.fresh, engine.queued = "stopping", False, 0
@@ -182,7 +189,7 @@ class Runner:
         if lane is not None:
             # Each goes to the head of its queue: the first sent last, so that it stands first again.
             for request in reversed(list(lane.sent)):
-                self._asking.take_back(request, cause, failure=failure)
+                self._asking.take_back(request, cause)
             self.state.ledger.lanes.close(replica.name)
 
     def _move_back(self, replica: str, requests: tuple[int, ...]) -> None:
@@ -209,13 +216,36 @@ class Runner:
         self._tasks.create_task(self._count_queued(replica))
         self.wake()
 
+    def engine_waits(self, replica: Replica, why: str) -> None:
+        what = f"{replica.name} waits for its GPUs"
+        decision = Decision("keep", what, f"{why}, by nothing of this run")
+        self._recorder.emit(Decided(at_s=self._clock(), decision=decision))
+
+    def gpu_taken(self, gpu: int, cause: str) -> None:
+        self.state.quarantined[gpu] = cause
+        self._recorder.emit(GpuQuarantined(at_s=self._clock(), gpu=gpu, cause=cause))
+
     def engine_lost(self, replica: Replica, cause: str) -> None:
-        self._close(replica, cause, failure=True)
+        engine, ledger = self.state.engines[replica.name], self.state.ledger
+        lane = ledger.lanes.of[replica.name]
+        died_with = [*lane.sent, *(index for index in engine.casualties if index not in lane.sent)]
+        for index, failures in engine.casualties.items():
+            ledger.forgive(index, failures)
+        engine.casualties.clear()
+        self._close(replica, cause)
+        verdict = ledger.engine_died(replica.llm, died_with)
+        if verdict.groups or verdict.guilty is not None:
+            engine.starts = 0  # That is progress: the next death tells more.
+        if verdict.guilty is not None:
+            deaths = ledger.suspects.deaths[verdict.guilty]
+            self._asking.fail(
+                verdict.guilty, f"{KILLS} {deaths} died with it, at last with it alone: {cause}"
+            )
         self.wake()
 
     def engine_failed(self, replica: Replica, cause: str, *, hopeless: bool) -> None:
         engine = self.state.engines[replica.name]
-        gave_up = hopeless or engine.starts >= MAX_STARTS
+        gave_up = hopeless or engine.starts >= MAX_STARTS or self.state.ledger.suspects.is_broken(replica.llm)
         engine.status, engine.cause = "gave up" if gave_up else "waiting", cause
         now_s = self._clock()
         self._recorder.emit(EngineFailed(at_s=now_s, replica=replica, cause=cause, gave_up=gave_up))

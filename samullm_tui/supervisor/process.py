@@ -6,26 +6,22 @@ SIGTERM and SIGINT: the first drains, the second stops now. SIGHUP does nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from samullm_tui.domain.errors import Problem, RunError, SamullmError
-from samullm_tui.supervisor.liveness import RunLock, write_heartbeat
+from samullm_tui.supervisor.liveness import Heart, RunLock
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, read_spec
 
 if TYPE_CHECKING:
     from samullm_tui.supervisor.history import History
     from samullm_tui.supervisor.supervise import Supervisor
 
-__all__ = ["main"]
-
-HEARTBEAT_S = 1.0
+__all__ = ["main", "supervise"]
 
 
 def main(argv: list[str]) -> int:
@@ -42,23 +38,31 @@ def main(argv: list[str]) -> int:
             return 0
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _supervise(paths)
+        supervise(paths)
         lock.release()
     except SamullmError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_status
+    except OSError as error:
+        print(Problem(str(paths.folder), "", str(error)), file=sys.stderr, flush=True)
+        return 1
     return 0
 
 
-def _supervise(paths: RunPaths) -> None:
+def supervise(paths: RunPaths) -> None:
+    """Supervises a run in this process, which holds its lock, until it ends. Raises SamullmError."""
     from samullm_tui.supervisor.history import read_history
 
-    write_heartbeat(paths.heartbeat)
-    spec = read_spec(paths)
-    history = read_history(paths)
-    _check_unchanged(spec, history)
-    with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
-        runner.run(_run(spec, paths, history))
+    heart = Heart(paths.heartbeat)
+    try:
+        spec = read_spec(paths)
+        history = read_history(paths)
+        _check_may_go_on(spec, paths, history)
+        with asyncio.Runner(loop_factory=lambda: _loop(spec)) as runner:
+            heart.follow(runner.get_loop())
+            runner.run(_run(spec, paths, history))
+    finally:
+        heart.stop()
 
 
 def _loop(spec: RunSpec) -> asyncio.AbstractEventLoop:
@@ -69,19 +73,19 @@ def _loop(spec: RunSpec) -> asyncio.AbstractEventLoop:
     return ScaledLoop(spec.rate)
 
 
-def _check_unchanged(spec: RunSpec, history: History) -> None:
-    """Refuses a run that is over, or whose application is another one than it began with. Raises RunError."""
+def _check_may_go_on(spec: RunSpec, paths: RunPaths, history: History) -> None:
+    """Refuses a run that is over, or whose application or data are not those that it began with.
+
+    Raises RunError, ApplicationError.
+    """
+    from samullm_tui.supervisor.inputs import changes, read_inputs
+
     state = history.state
     if history.is_over:
         raise RunError(Problem(state.run, "", f"is over: it {state.status}, and all its requests ended"))
-    file = Path(spec.application)
-    try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise RunError(Problem(str(file), "", f"cannot be read: {error.strerror}")) from error
-    if digest != state.application_sha256:
-        right = "put it back, or start a new run"
-        raise RunError(Problem(str(file), "", "has changed since the run began", right))
+    changed = changes(read_inputs(paths), Path(spec.application), allow_outside=spec.allow_outside)
+    if changed:
+        raise RunError(changed)
 
 
 async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
@@ -91,7 +95,6 @@ async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
     supervisor = Supervisor(spec, paths, history)
     _listen_to_signals(supervisor)
     server = ControlServer(supervisor, open_socket(paths.socket))
-    end_heartbeat = _beat(paths)
     work = asyncio.create_task(supervisor.run())
     # The supervisor's first step opens the journal: no command may come before.
     await asyncio.sleep(0)
@@ -100,7 +103,6 @@ async def _run(spec: RunSpec, paths: RunPaths, history: History) -> None:
         await work
     finally:
         await server.close()
-        end_heartbeat.set()
         paths.socket.unlink(missing_ok=True)
 
 
@@ -117,19 +119,3 @@ def _listen_to_signals(supervisor: Supervisor) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
-
-
-def _beat(paths: RunPaths) -> threading.Event:
-    """Writes the heartbeat about once a second of the wall, as long as the event loop turns."""
-    loop = asyncio.get_running_loop()
-    end = threading.Event()
-
-    def beat() -> None:
-        while not end.wait(HEARTBEAT_S):
-            try:
-                loop.call_soon_threadsafe(write_heartbeat, paths.heartbeat)
-            except RuntimeError:
-                return  # the loop is closed
-
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
-    return end

@@ -21,6 +21,7 @@ import msgspec
 
 from samullm_tui.domain.errors import JournalError, Problem
 from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
+from samullm_tui.journal.file import TakenOverError
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow, RowFile
 from samullm_tui.supervisor.spec import RunPaths
@@ -187,7 +188,9 @@ class Record:
         while True:
             try:
                 write()
-            except (OSError, JournalError) as error:
+            except TakenOverError:
+                raise
+            except JournalError as error:
                 if self._closing:
                     raise
                 self._tell(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +22,7 @@ class EngineState:
     `queued`: how many of its requests had not begun when another replica of its LLM became ready.
     `fresh`: it became ready and nothing was moved to it yet.
     `failures`: attempts that failed since the last that did not; it gets nothing new before `hold_until_s`.
+    `casualties`: these attempts by request. An engine that dies mostly fails what it has before it is seen to be dead.
     """
 
     replica: Replica
@@ -33,6 +35,7 @@ class EngineState:
     hold_until_s: float = 0.0
     ready_s: float = 0.0
     failures: int = 0
+    casualties: Counter[int] = field(default_factory=Counter)
 
     @property
     def on_gpus(self) -> bool:
@@ -58,6 +61,8 @@ class RunningState:
     wish: Literal["run", "pause", "drain", "stop"] = "run"
     trouble: str = ""
     """Why nothing can be recorded now; while it is so, nothing is sent. Empty: all is well."""
+    quarantined: dict[int, str] = field(default_factory=dict)
+    """GPUs that are in use by others, and how."""
     errors: dict[str, int] = field(default_factory=dict)
     """Error rows for each LLM."""
     broken: str = ""
@@ -81,6 +86,15 @@ class RunningState:
     def holding(self) -> list[EngineState]:
         """Engines that hold GPUs."""
         return [engine for engine in self.engines.values() if engine.on_gpus]
+
+    def lost(self, replica: Replica) -> str:
+        """Why no engine will serve as this replica; empty: one may."""
+        engine = self.engines.get(replica.name)
+        if engine is not None and engine.status == "gave up":
+            return engine.cause
+        return next(
+            (f"GPU {gpu}: {self.quarantined[gpu]}" for gpu in replica.gpus if gpu in self.quarantined), ""
+        )
 
     def busy_gpus(self) -> set[int]:
         return {gpu for engine in self.holding() for gpu in engine.replica.gpus}

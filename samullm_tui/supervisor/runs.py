@@ -17,7 +17,7 @@ from samullm_tui.supervisor.spec import RunPaths, existing_run
 __all__ = ["RunBook", "RunResult", "RunStatus", "RunSummary", "list_runs", "result", "run_summary"]
 
 RunStatus = Status | Literal["interrupted"]
-"""`interrupted`: no supervisor, not finished; it can be resumed."""
+"""`interrupted`: no supervisor, or one that hangs, and not finished; it can be resumed."""
 
 
 class RunSummary(Struct, frozen=True, kw_only=True):
@@ -118,10 +118,11 @@ def result(run: str) -> RunResult:
 
 def _summary(paths: RunPaths, state: RunState, *, alive: bool) -> RunSummary:
     heartbeat = read_heartbeat(paths.heartbeat) if alive else None
+    interrupted = not alive or (heartbeat is not None and heartbeat.is_stale)
     return RunSummary(
         run=paths.run,
         application=state.application,
-        status=state.status if alive or state.ended else "interrupted",
+        status="interrupted" if interrupted and not state.ended else state.status,
         pid=heartbeat.pid if heartbeat else None,
         heartbeat_age_s=heartbeat.age_s if heartbeat else None,
         requests=state.requests,

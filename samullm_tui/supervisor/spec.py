@@ -2,7 +2,8 @@
 
 RUN_DIR/            0700
   spec.json         what was asked (RunSpec)
-  journal.jsonl     what happened
+  inputs.json       the application as it was then, and checksums of its data
+  journal.jsonl     what happened; what of it was long ago is in journal.NUMBER.jsonl.gz
   outputs.jsonl     one row for each finished request
   errors.jsonl      one row for each request without an output
   engines/          one log for each engine
@@ -27,6 +28,7 @@ from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import Problem, RunError, RunNotFoundError
 from samullm_tui.domain.event import EngineKind
 from samullm_tui.domain.plan import Plan
+from samullm_tui.journal.segments import sync_folder
 from samullm_tui.locations import run_dir
 
 __all__ = ["RunPaths", "RunSpec", "existing_run", "read_spec", "write_private", "write_spec"]
@@ -74,6 +76,10 @@ class RunPaths:
         return self.folder / "spec.json"
 
     @property
+    def inputs(self) -> Path:
+        return self.folder / "inputs.json"
+
+    @property
     def journal(self) -> Path:
         return self.folder / "journal.jsonl"
 
@@ -117,17 +123,25 @@ def existing_run(run: str) -> RunPaths:
     return RunPaths(folder)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Writes a whole file, mode 0600, so that a reader sees the old or the new content, never a part."""
+def write_private(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Writes a whole file, mode 0600, so that a reader sees the old or the new content, never a part.
+
+    `durable`: on return it is on the disk, its name too.
+    """
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(descriptor)
     fresh.replace(path)
+    if durable:
+        sync_folder(path.parent)
 
 
 def write_spec(paths: RunPaths, spec: RunSpec) -> None:
-    write_private(paths.spec, msgspec.json.format(msgspec.json.encode(spec)))
+    write_private(paths.spec, msgspec.json.format(msgspec.json.encode(spec)), durable=True)
 
 
 def read_spec(paths: RunPaths) -> RunSpec:

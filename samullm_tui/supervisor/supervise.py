@@ -29,6 +29,7 @@ from samullm_tui.engines.processes import sweep
 from samullm_tui.journal.state import apply
 from samullm_tui.supervisor.actions import End
 from samullm_tui.supervisor.control import Status
+from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.history import History, indices_of
 from samullm_tui.supervisor.job import Job, load_job
 from samullm_tui.supervisor.ledger import Ledger
@@ -78,6 +79,7 @@ class Supervisor:
         self._trouble = ""
         self._approved = asyncio.Event()
         self._ending = asyncio.Event()
+        self._abandoned = asyncio.Event()
         self._runner: Runner | None = None
         self._record: Record
 
@@ -104,8 +106,20 @@ class Supervisor:
             "errors": self._state.errors,
         }
         self.emit(RunEnded(at_s=self._clock(), status=end.status, cause=end.cause, counts=counts))
+        await self._until_recorded()
         await asyncio.to_thread(self._record.close)
         return end.status
+
+    async def _until_recorded(self) -> None:
+        """A disk that is full at the end is waited for as at any other time, unless the run is to stop now."""
+        if self._wish == "stop":
+            return
+        recorded = asyncio.create_task(self._record.committed())
+        abandoned = asyncio.create_task(self._abandoned.wait())
+        await asyncio.wait({recorded, abandoned}, return_when=asyncio.FIRST_COMPLETED)
+        recorded.cancel()
+        abandoned.cancel()
+        await asyncio.wait({recorded, abandoned})
 
     async def _until_the_end(self) -> End:
         prepare = asyncio.create_task(self._prepare())
@@ -147,12 +161,20 @@ class Supervisor:
         )
 
     async def _run(self, job: Job) -> End:
-        runner = self._runner = self._make_runner(job)
+        gpus = GpuSampler() if self._spec.engine == "vllm" else None
+        try:
+            return await self._run_sampled(job, gpus)
+        finally:
+            if gpus:
+                gpus.close()
+
+    async def _run_sampled(self, job: Job, gpus: GpuSampler | None) -> End:
+        gate = GpuGate(gpus.latest if gpus and self._spec.cluster.gpu.kind == "gpu" else None)
+        runner = self._runner = self._make_runner(job, gate)
         self._clock.start()
         if not runner.state.resumed:
             makespan = runner.state.candidate.makespan_s
             self.emit(ForecastChanged(at_s=self._clock(), makespan_s=makespan))
-        gpus = GpuSampler() if self._spec.engine == "vllm" else None
         sampler = Sampler(
             runner,
             self._spec.cluster,
@@ -162,17 +184,13 @@ class Supervisor:
             gpus=gpus,
             folder=self._paths.folder,
         )
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                sampling = tasks.create_task(sampler.run())
-                end = await runner.run()
-                sampling.cancel()
-            return end
-        finally:
-            if gpus:
-                gpus.close()
+        async with asyncio.TaskGroup() as tasks:
+            sampling = tasks.create_task(sampler.run())
+            end = await runner.run()
+            sampling.cancel()
+        return end
 
-    def _make_runner(self, job: Job) -> Runner:
+    def _make_runner(self, job: Job, gate: GpuGate) -> Runner:
         before = self._state
         candidate = before.plan
         if candidate is None:
@@ -198,6 +216,7 @@ class Supervisor:
             recorder=self,
             clock=self._clock,
             rng=np.random.default_rng([self._spec.seed, self._epoch]),
+            gate=gate,
         )
 
     def _have_trouble(self, trouble: str) -> None:
@@ -246,6 +265,9 @@ class Supervisor:
         self._approved.set()
 
     async def control(self, command: Literal["pause", "resume", "drain", "stop"], by: str) -> None:
+        if command == "stop" and self._state.ended and self._trouble:
+            self._abandoned.set()
+            return
         self._check(command)
         self.emit(ControlReceived(at_s=self._clock(), command=command, by=by))
         if self._wish != "stop":

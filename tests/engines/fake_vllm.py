@@ -35,8 +35,9 @@ CONTEXT = 2048
 
 
 class Fake:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_mute: bool = False) -> None:
         self.name = name
+        self.is_mute = is_mute
         self.key = os.environ.get("VLLM_API_KEY")
 
     def application(self) -> web.Application:
@@ -68,7 +69,7 @@ class Fake:
         if prompt == "die":
             print("(EngineCore pid=7) ERROR 11-21 13:00:40 [core.py:1510] " + OUT_OF_MEMORY, flush=True)
             os._exit(1)
-        if prompt == "hang":
+        if prompt == "hang" or self.is_mute:
             await asyncio.Event().wait()
         reason = {"abort": "abort", "stop": "stop"}.get(prompt, "length")
         text = json.dumps(body) if prompt == "body" else "hello"
@@ -122,7 +123,7 @@ def main() -> None:
     else:
         config = json.loads((folder / "config.json").read_text())
         start_badly(config.get("start", ""), folder, arguments.port)
-        app = Fake(arguments.served_model_name).application()
+        app = Fake(arguments.served_model_name, is_mute=config.get("start") == "mute").application()
     web.run_app(
         app, host="127.0.0.1", port=arguments.port, reuse_address=True, print=None, handle_signals=True
     )

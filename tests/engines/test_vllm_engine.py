@@ -192,6 +192,14 @@ async def test_a_start_that_hangs_ends_at_its_deadline(make: Callable[..., VllmE
     assert marked(run) == []
 
 
+async def test_a_server_that_is_healthy_and_gives_no_first_token_is_not_ready(
+    make: Callable[..., VllmEngine], run: str
+) -> None:
+    with pytest.raises(EngineStartError, match="not ready within 4 s"):
+        await make("mute", start_deadline_s=4.0).start()
+    assert marked(run) == []
+
+
 async def test_a_start_that_is_cancelled_leaves_nothing(make: Callable[..., VllmEngine], run: str) -> None:
     starting = asyncio.create_task(make("deaf").start())
     await until(lambda: bool(marked(run)))

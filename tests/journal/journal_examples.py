@@ -23,6 +23,7 @@ from samullm_tui.domain.event import (
     EngineStarting,
     EngineStopped,
     ForecastChanged,
+    GpuQuarantined,
     GpuSample,
     HostSample,
     LateAnswerDropped,
@@ -117,6 +118,7 @@ def small_run() -> list[AnyEvent]:
     return [
         *beginning(),
         EngineFailed(at_s=8.0, replica=A1, cause="CUDA out of memory ␛[31m", gave_up=False),
+        GpuQuarantined(at_s=8.5, gpu=1, cause="30.0 of its 80.0 GiB are in use"),
         EngineStarting(at_s=9.0, replica=A1, attempt=2),
         EngineReady(at_s=14.0, replica=A1, load_s=5.0),
         sampled(15.0, EngineSample(A0.name, "small", 1, 0, 0.25, 40.0), EngineSample(A1.name, "small", 1, 1, None, 2.5)),

@@ -24,6 +24,7 @@ from samullm_tui.engines.protocol import (
 )
 from samullm_tui.engines.virtual_time import run_scaled
 from samullm_tui.supervisor.actions import End
+from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
@@ -33,7 +34,11 @@ from samullm_tui.supervisor.texts import Texts
 
 @dataclass(frozen=True)
 class Script:
-    """Chances from 0 to 1 of each start, each request, and each second of an engine's life."""
+    """Chances from 0 to 1 of each start, each request, and each second of an engine's life.
+
+    `poison`: requests that kill the engine they come to. `fails_first`: a dying engine fails what it has in flight,
+    and is seen to be dead a second later; else it is just gone.
+    """
 
     seed: int = 0
     start_fails: float = 0.0
@@ -44,6 +49,8 @@ class Script:
     max_in_flight: int = 3
     load_s: float = 5.0
     request_s: float = 2.0
+    poison: frozenset[int] = frozenset()
+    fails_first: bool = False
 
 
 class World:
@@ -54,8 +61,10 @@ class World:
         self.rng = np.random.default_rng(script.seed)
         self.holders: dict[int, str] = {}
         self.starts: Counter[str] = Counter()
+        self.started_s: list[tuple[str, float]] = []
         self.most_in_flight = 0
         self.served: list[tuple[str, int]] = []
+        self.died_with: list[int] = []
 
     def make(self, replica: Replica) -> ScriptedEngine:
         return ScriptedEngine(self, replica)
@@ -71,10 +80,12 @@ class ScriptedEngine:
         self.max_in_flight = world.script.max_in_flight
         self.in_flight = 0
         self.dead: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.dying = asyncio.Event()
 
     async def start(self) -> Started:
         world = self.world
         world.starts[self.replica.name] += 1
+        world.started_s.append((self.replica.name, asyncio.get_running_loop().time()))
         for gpu in self.replica.gpus:
             assert gpu not in world.holders, f"GPU {gpu} is held by {world.holders[gpu]}"
             world.holders[gpu] = self.replica.name
@@ -94,6 +105,8 @@ class ScriptedEngine:
             world.served.append((self.replica.name, request.prompt_tokens))
             if world.chance(world.script.refuses):
                 raise RequestRefusedError(Problem("", "", "prompt too long"))
+            if int(request.prompt.partition("(")[0]) in world.script.poison:
+                self._begin_to_die()
             await self._work()
         finally:
             self.in_flight -= 1
@@ -111,7 +124,11 @@ class ScriptedEngine:
     async def _work(self) -> None:
         script = self.world.script
         try:
-            await asyncio.sleep(script.request_s * self.world.rng.uniform(0, 2))
+            async with asyncio.timeout(script.request_s * self.world.rng.uniform(0, 2)):
+                await self.dying.wait()
+            raise EngineError(Problem("", self.replica.name, "status 500"))
+        except TimeoutError:
+            return
         except asyncio.CancelledError:
             # An answer that was under way when the attempt was given up.
             if not self.world.chance(script.ignores_cancelling):
@@ -128,6 +145,14 @@ class ScriptedEngine:
 
     async def failed(self) -> str:
         return await asyncio.shield(self.dead)
+
+    def _begin_to_die(self) -> None:
+        self.world.died_with.append(self.in_flight)
+        if self.world.script.fails_first:
+            self.dying.set()
+            asyncio.get_running_loop().call_later(1.0, self._die)
+        else:
+            self._die()
 
     def _die(self) -> None:
         if not self.dead.done():
@@ -214,6 +239,7 @@ def run_bench(
     state: RunningState,
     script: Script,
     *,
+    gate: GpuGate | None = None,
     then: Callable[[Runner, Tape], None] | None = None,
     check: Callable[[RunningState], None] | None = None,
 ) -> Outcome:
@@ -238,6 +264,7 @@ def run_bench(
             recorder=tape,
             clock=loop.time,
             rng=np.random.default_rng(1),
+            gate=gate,
         )
         if then:
             then(runner, tape)

@@ -15,7 +15,7 @@ import pytest
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.control import ControlServer, Status, open_socket, short_path
-from samullm_tui.supervisor.liveness import RunLock, is_locked, read_heartbeat, write_heartbeat
+from samullm_tui.supervisor.liveness import Heart, RunLock, is_locked, read_heartbeat
 from samullm_tui.supervisor.spec import RunPaths
 
 
@@ -152,10 +152,11 @@ def test_a_lock_is_held_until_its_holder_is_gone(paths: RunPaths, monkeypatch: p
 
 def test_a_heartbeat_is_of_the_machine_s_clock(paths: RunPaths) -> None:
     assert read_heartbeat(paths.heartbeat) is None
-    write_heartbeat(paths.heartbeat)
+    Heart(paths.heartbeat).stop()
     heartbeat = read_heartbeat(paths.heartbeat)
     assert heartbeat is not None
     assert heartbeat.pid == os.getpid()
     assert heartbeat.age_s >= 0.0
+    assert not heartbeat.is_stale
     paths.heartbeat.write_bytes(b"{")
     assert read_heartbeat(paths.heartbeat) is None

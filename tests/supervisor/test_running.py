@@ -295,6 +295,24 @@ def test_a_pause_holds_and_a_resume_goes_on() -> None:
     assert len(outcome.tape.of(EngineStopped)) == 2
 
 
+@pytest.mark.parametrize("dies_first", [True, False])
+def test_an_engine_that_dies_at_the_moment_it_is_stopped_is_still_stopped_to_its_end(
+    dies_first: bool,
+) -> None:
+    def then(runner: Runner, _: Tape) -> None:
+        def both() -> None:
+            engine = runner._fleet.engine("a.0")
+            for act in (engine._die, lambda: runner.wish("stop"))[:: 1 if dies_first else -1]:  # type: ignore[attr-defined]
+                act()
+            runner.wish("stop")
+
+        asyncio.get_running_loop().call_later(20.0, both)
+
+    outcome = run_bench(fan_out(40), Script(request_s=30.0), then=then)
+    assert outcome.end.status == "stopped"
+    assert not outcome.world.holders, "its GPUs were said to be free before it was gone"
+
+
 def test_the_same_seed_gives_the_same_events() -> None:
     script = Script(seed=5, attempt_fails=0.2, dies_within_s=30.0)
     assert run_bench(fan_out(6), script).tape.events == run_bench(fan_out(6), script).tape.events

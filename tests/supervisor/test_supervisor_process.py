@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import stat
 from collections import Counter
@@ -12,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from samullm_tui.domain.cluster import cluster_from_preset
 from samullm_tui.domain.errors import RunError, RunNotFoundError
 from samullm_tui.domain.event import Decided, RequestFinished, RunEnded, Sampled, SupervisorStarted
 from samullm_tui.journal.reader import read_events
@@ -22,7 +23,7 @@ from samullm_tui.supervisor.export import export_rows
 from samullm_tui.supervisor.launch import follow, spawn_supervisor
 from samullm_tui.supervisor.liveness import is_locked, read_heartbeat
 from samullm_tui.supervisor.runs import list_runs, result, run_summary
-from samullm_tui.supervisor.spec import RunPaths, existing_run
+from samullm_tui.supervisor.spec import RunPaths, existing_run, read_spec, write_spec
 
 REQUESTS = 2000
 MakeRun = Callable[..., RunPaths]
@@ -258,14 +259,34 @@ def test_a_finished_run_is_not_resumed(make_run: MakeRun) -> None:
     assert paths.journal.read_bytes() == before
 
 
-def test_a_changed_application_is_not_resumed(make_run: MakeRun, application: Path, until: Until) -> None:
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        (
+            "small.toml",
+            "max_tokens = 400",
+            "max_tokens = 300",
+            "nodes.answer.sampling.max_tokens: has changed",
+        ),
+        (
+            "questions.jsonl",
+            "What is 7 times 7?",
+            "What is 7 times 8?",
+            "questions.jsonl: line 8: has changed",
+        ),
+    ],
+)
+def test_a_changed_application_is_not_resumed_and_the_difference_is_named(
+    make_run: MakeRun, application: Path, until: Until, file: str, old: str, new: str, says: str
+) -> None:
     paths = make_run(approved=False)
     spawn_supervisor(paths.run)
     ControlClient(paths.run).stop()
     until(lambda: not is_locked(paths.lock))
-    application.write_text(application.read_text().replace("good?", "bad?"))
+    changed = application.parent / file
+    changed.write_text(changed.read_text().replace(old, new))
     before = paths.journal.read_bytes()
-    with pytest.raises(RunError, match="has changed since the run began"):
+    with pytest.raises(RunError, match=says):
         spawn_supervisor(paths.run)
     assert paths.journal.read_bytes() == before
 
@@ -285,13 +306,14 @@ def test_a_run_s_name_is_a_plain_name(runs_home: Path, name: str) -> None:
         existing_run(name)
 
 
-def test_planning_that_breaks_ends_the_run_with_its_cause(make_run: MakeRun, application: Path) -> None:
+def test_planning_that_breaks_ends_the_run_with_its_cause(make_run: MakeRun) -> None:
+    """A plan that was checked, for a machine that is smaller than it was."""
     paths = make_run()
-    shutil.rmtree(application.parent / "questions.jsonl", ignore_errors=True)
-    (application.parent / "questions.jsonl").write_text("not json\n")
+    spec = read_spec(paths)
+    write_spec(paths, replace(spec, cluster=cluster_from_preset("cpu:1")))
     spawn_supervisor(paths.run)
     events = list(follow(paths.run))
     assert isinstance(events[-1], RunEnded)
     assert events[-1].status == "failed"
-    assert "questions.jsonl" in events[-1].cause
+    assert "GPU" in events[-1].cause
     assert not [event for event in events if isinstance(event, RequestFinished)]

@@ -1,0 +1,210 @@
+"""The runs that are crashed, and what must be true of them whatever happened."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from faults import Fault
+from nursery import Death, Order
+
+from samullm_tui.domain.cluster import cluster_from_preset
+from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished, RunEnded, SupervisorStarted
+from samullm_tui.domain.plan import Placement, Plan, Stage
+from samullm_tui.journal.reader import read_events
+from samullm_tui.supervisor.export import export_rows
+from samullm_tui.supervisor.launch import create_run
+from samullm_tui.supervisor.liveness import read_heartbeat
+from samullm_tui.supervisor.spec import RunPaths, existing_run
+
+__all__ = [
+    "RECORDS",
+    "Count",
+    "Nursery",
+    "Tally",
+    "check_run",
+    "committed_rows",
+    "ends_of",
+    "make_application",
+    "supervisor_pid",
+    "until",
+]
+
+RECORDS = 60
+
+APPLICATION = """
+name = "small"
+title = "a fan-out with a judge"
+
+[llms.llama]
+checkpoint = "tiny:llama"
+context = 1024
+
+[llms.qwen3]
+checkpoint = "tiny:qwen3"
+context = 1024
+
+[data.questions]
+file = "questions.jsonl"
+
+[nodes.answer]
+llm = "llama"
+from = "questions"
+prompt = "{question}"
+sampling = { max_tokens = 400 }
+
+[nodes.judge]
+llm = "qwen3"
+from = ["questions", "answer"]
+prompt = "{question} {answer} good?"
+sampling = { max_tokens = 100 }
+"""
+
+PLAN = Plan(
+    planner="given",
+    stages=(
+        Stage((Placement("llama", 1, 1, (0,)), Placement("qwen3", 1, 1, (1,))), ("llama",)),
+        Stage((Placement("qwen3", 1, 2, (1, 0)),), ("qwen3",)),
+    ),
+)
+
+
+def make_application(folder: Path, records: int, **options: object) -> RunPaths:
+    """A run, approved and simulated at full speed unless told otherwise, of an application in `folder`."""
+    lines = (f'{{"id": "q{k}", "question": "What is {k} times {k}?"}}\n' for k in range(records))
+    (folder / "questions.jsonl").write_text("".join(lines))
+    (folder / "small.toml").write_text(APPLICATION)
+    given = {"approved": True, "samples": 1, "speed": "max", "plan": PLAN, **options}
+    run = create_run(folder / "small.toml", cluster_from_preset("cpu:2"), "simulated", **given)  # type: ignore[arg-type]
+    return existing_run(run)
+
+
+class Nursery:
+    """Asks the nursery's process for supervisors, one after another."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def live(self, paths: RunPaths, fault: Fault) -> int:
+        """One life of a supervisor of this run. Returns its exit status, or minus the signal that ended it."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(msgspec.json.encode(Order(str(paths.folder), fault)) + b"\n")
+        stdin.flush()
+        return msgspec.json.decode(stdout.readline(), type=Death).status
+
+
+@dataclass
+class Count:
+    """What came of one kind of fault. `repeated`: requests sent again, none of which had a committed row."""
+
+    faults: int = 0
+    survived: int = 0
+    lost: int = 0
+    doubled: int = 0
+    repeated: int = 0
+    orphans: int = 0
+
+
+@dataclass
+class Tally:
+    """Counts for each kind of fault, for the table at the end."""
+
+    kinds: dict[str, Count] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Count:
+        return self.kinds.setdefault(kind, Count())
+
+    def lines(self) -> list[str]:
+        if not self.kinds:
+            return []
+        header = ("fault", "tried", "survived", "lost", "doubled", "repeated", "orphans")
+        rows = [
+            (kind, *map(str, (c.faults, c.survived, c.lost, c.doubled, c.repeated, c.orphans)))
+            for kind, c in self.kinds.items()
+        ]
+        widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
+        return [
+            "",
+            *(
+                "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+                for row in (header, *rows)
+            ),
+        ]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Waits for something that will surely happen; how long it takes is the machine's business."""
+    deadline_s = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)
+
+
+def supervisor_pid(paths: RunPaths) -> int:
+    heartbeat = read_heartbeat(paths.heartbeat)
+    assert heartbeat is not None
+    return heartbeat.pid
+
+
+def committed_rows(paths: RunPaths) -> list[dict[str, Any]]:
+    return list(export_rows(paths.run))
+
+
+def check_run(paths: RunPaths, expected: dict[str, Counter[Any]], count: Count) -> None:
+    """The run has ended with exactly what the uninterrupted one has, and never did again what was committed."""
+    events = list(read_events(paths.journal))
+    assert isinstance(events[-1], RunEnded)
+    found = ends_of(paths, events)
+    count.lost += sum((expected["ended"] - found["ended"]).values())
+    count.doubled += sum((found["ended"] - expected["ended"]).values())
+    for what, ends in expected.items():
+        assert (sorted(ends - found[what]), sorted(found[what] - ends)) == ([], []), what
+    times = [event.at_s for event in events]
+    assert times == sorted(times), "the run's clock went back"
+    count.repeated += repeats(paths, events)
+
+
+def ends_of(paths: RunPaths, events: list[AnyEvent]) -> dict[str, Counter[Any]]:
+    """The requests that ended, by the journal, by the export and by the files."""
+    finished = [e for e in events if isinstance(e, RequestFinished)]
+    failed = [e for e in events if isinstance(e, RequestFailed)]
+    rows = [msgspec.json.decode(line) for line in paths.outputs.read_bytes().splitlines()]
+    errors = [msgspec.json.decode(line) for line in paths.errors.read_bytes().splitlines()]
+    assert committed_rows(paths) == rows, "the file holds exactly the committed rows"
+    assert [(e["node"], e["id"]) for e in errors] == [(e.node, e.id) for e in failed]
+    return {
+        "ended": Counter((e.node, e.id) for e in (*finished, *failed)),
+        "outputs": Counter((row["node"], row["id"], row["output_tokens"]) for row in rows),
+        # "refused: …" names the replica, which may be another one in another life.
+        "errors": Counter((row["node"], row["id"], row["error"].partition(":")[0]) for row in errors),
+    }
+
+
+def repeats(paths: RunPaths, events: list[AnyEvent]) -> int:
+    """How many requests were sent by more than one supervisor; a committed one never is."""
+    nodes = ("answer", "judge")
+    sent: dict[int, list[int]] = {}
+    for line in (paths.folder / "sends").read_text().splitlines():
+        pid, index = map(int, line.split())
+        sent.setdefault(pid, []).append(index)
+    records = sum(e.requests for e in events[0].nodes[:1])  # type: ignore[union-attr]
+    done: set[tuple[str, str]] = set()
+    before: set[tuple[str, str]] = set()
+    again = 0
+    for event in events:
+        if isinstance(event, SupervisorStarted):
+            now = {(nodes[index // records], f"q{index % records}") for index in sent.get(event.pid, ())}
+            assert not now & done, "a committed request was sent again"
+            again += len(now & before)
+            before |= now
+        elif isinstance(event, RequestFinished | RequestFailed):
+            done.add((event.node, event.id))
+    return again
