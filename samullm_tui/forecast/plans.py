@@ -19,12 +19,13 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.pins import broken_pins, pin_words
 from samullm_tui.planner.race import Effort
 from samullm_tui.planner.rank import Ranking, rank
-from samullm_tui.planner.search import search
+from samullm_tui.planner.search import improving_plans
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
@@ -37,6 +38,8 @@ MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
+PROVEN = 0.005
+"""A plan within this share of the lower bound is good enough to stop the search: ties are as wide."""
 JUDGES = 4
 LARGE_REQUESTS = 20_000
 """From so many requests on the search judges by one draw: the makespan hardly differs between them."""
@@ -101,8 +104,18 @@ def _plans(inputs: ForecastInputs, seed: int) -> list[Plan]:
     (planning,) = draws_of(inputs, seed, 1)
     problem, task = inputs.problem, Task(inputs.problem, planning)
     others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
-    found = search(problem, planning, np.random.default_rng(seed), task, others=others)
+    found = _searched(task, (planning, *others), np.random.default_rng(seed))
     return [found, *(planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic))]
+
+
+def _searched(task: Task, draws: Sequence[IntArray], rng: np.random.Generator) -> Plan:
+    """The best plan that the search finds; it stops at one that no plan can beat by more than PROVEN on these draws."""
+    planning, *others = draws
+    enough_s = (1 + PROVEN) * sum(lower_bound(task.problem, draw) for draw in draws)
+    for plan in improving_plans(task.problem, planning, rng, task, others=others):
+        if sum(task.replays.end(plan, draw).at_s for draw in draws) <= enough_s:
+            break
+    return plan
 
 
 def _keeping_pins(inputs: ForecastInputs, plans: Sequence[Plan]) -> tuple[list[Plan], tuple[str, ...]]:

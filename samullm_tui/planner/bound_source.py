@@ -9,7 +9,7 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound_area import first_that, fit
 from samullm_tui.planner.bound_certain import FirstStage, first_stage, sole_source
 from samullm_tui.planner.bound_needs import Needs
-from samullm_tui.planner.shapes import sizes_of
+from samullm_tui.planner.shapes import Size, sizes_of
 from samullm_tui.simulate.application import Problem
 
 __all__ = ["after_source"]
@@ -24,10 +24,7 @@ def after_source(problem: Problem, output_tokens: IntArray, needs: Needs, least_
         return least_s
     best = np.inf
     for size in reversed(sizes_of(problem.llms[source], problem)):
-        demand = needs.demands[source]
-        shape = demand.tp.index(size.tp)
-        hurried_s = demand.load_s[shape] + demand.work_gpu_s[shape] / size.gpus
-        if hurried_s >= best:
+        if _hurried_s(problem, needs, source, size) >= best:
             continue
         stage = first_stage(problem, output_tokens, source, size)
         if stage is not None:
@@ -35,6 +32,29 @@ def after_source(problem: Problem, output_tokens: IntArray, needs: Needs, least_
         if best <= least_s:
             break
     return max(least_s, float(best)) if best < np.inf else least_s
+
+
+def _hurried_s(problem: Problem, needs: Needs, source: int, size: Size) -> float:
+    """What the bound with the source in this size is at least: its work on all its GPUs without a pause.
+
+    Where it leaves no room beside it, the others load after it has finished.
+    """
+    demand = needs.demands[source]
+    shape = demand.tp.index(size.tp)
+    source_s = demand.load_s[shape] + demand.work_gpu_s[shape] / size.gpus
+    room, beside, load_s = _others_room(problem, needs, source, size.gpus)
+    if beside > 0:
+        return source_s
+    work_gpu_s = float(needs.work_gpu_s[problem.table.llm != source].sum())
+    return source_s + load_s + work_gpu_s / room - needs.early_s - needs.over_s
+
+
+def _others_room(problem: Problem, needs: Needs, source: int, gpus: int) -> tuple[int, int, float]:
+    """GPUs that the others can use, those of them beside a source on `gpus`, and their quickest load in seconds."""
+    others = [demand for llm, demand in needs.demands.items() if llm != source]
+    tp = min(min(demand.tp) for demand in others)
+    room = sum(len(island) // tp * tp for island in problem.islands)
+    return room, (problem.gpus - gpus) // tp * tp, min(min(demand.load_s) for demand in others)
 
 
 def _with_first_stage(
@@ -58,16 +78,14 @@ def _later(problem: Problem, needs: Needs, source: int, stage: FirstStage, finis
 
     Until the source has finished the others have only the GPUs beside it, and on its GPUs they must load first.
     """
-    table, others = problem.table, [demand for llm, demand in needs.demands.items() if llm != source]
-    load_s, tp = min(min(d.load_s) for d in others), min(min(d.tp) for d in others)
+    table = problem.table
+    room, beside, load_s = _others_room(problem, needs, source, stage.gpus)
     ready_s = np.zeros(len(table))
     children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
     np.maximum.at(ready_s, children, finish_s[table.parents])
     consumers = np.flatnonzero(table.llm != source)
     last_first = consumers[np.argsort(-ready_s[consumers], kind="stable")]
     gpu_s = np.cumsum(needs.work_gpu_s[last_first])
-    beside = (problem.gpus - stage.gpus) // tp * tp
-    room = sum(len(island) // tp * tp for island in problem.islands)
     from_s, all_from_s = np.maximum(ready_s[last_first], load_s), stage.end_s + load_s
     end_s = (gpu_s + beside * from_s + (room - beside) * all_from_s) / room
     if beside > 0:
