@@ -53,8 +53,8 @@ def draw(
 def expected(
     table: RequestTable, distributions: Mapping[str, LengthDistribution], context: IntArray
 ) -> IntArray:
-    """[n] output tokens to expect of each request before anything runs: the mean of what `draw` draws, where prompts
-    are not looked at. Raises KeyError as `draw` does.
+    """[n] output tokens to expect of each request before anything runs: what the data says, else the mean of its LLM's
+    lengths under its max_tokens, for prompts of any length; then capped as in `draw`. Raises KeyError as `draw` does.
     """
     lengths = table.known_tokens.copy()
     for index, name in enumerate(table.llm_names):

@@ -26,6 +26,9 @@ __all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "Shape
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
+GUESS = 256
+"""Output tokens of requests of which nothing is known: only how many they are makes a difference then."""
+
 
 class ShapeModel(Struct, frozen=True):
     """An LLM at one tensor-parallel size: what a step costs, how long a start takes, how it is set up."""
@@ -86,10 +89,11 @@ class Problem:
 
     @cached_property
     def expected_tokens(self) -> IntArray:
-        """[n] `expected`; without it what the data says, else the most."""
+        """[n] `expected`; without it what the data says, and everywhere else the same."""
+        if self.expected is not None:
+            return self.expected
         table = self.table
-        most = np.where(table.known_tokens >= 0, table.known_tokens, table.max_tokens)
-        return most if self.expected is None else self.expected
+        return np.where(table.known_tokens >= 0, table.known_tokens, np.minimum(table.max_tokens, GUESS))
 
     @cached_property
     def expected_prompts(self) -> IntArray:
