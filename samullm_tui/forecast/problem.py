@@ -22,6 +22,7 @@ from samullm_tui.forecast.profile_store import profile_for
 from samullm_tui.forecast.size import check_size
 from samullm_tui.latency.roofline import Shape, flops_per_token, load_estimate_s
 from samullm_tui.lengths.distribution import LengthDistribution
+from samullm_tui.lengths.draw import expected
 from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.workload.application_file import draft_application
@@ -91,13 +92,16 @@ def build_problem(
         if one.estimated or drawn:
             estimated[name] = "; ".join(filter(None, (one.estimated, drawn)))
     models = tuple(served[name].model for name in table.llm_names)
-    problem = Problem(table, models, cluster.gpus, cluster.islands, pins or {})
+    dists = {name: one.distribution for name, one in lengths.items()}
+    context = np.array([served[name].context for name in table.llm_names], dtype=np.int64)
+    guess = expected(table, dists, context)
+    problem = Problem(table, models, cluster.gpus, cluster.islands, pins or {}, expected=guess)
     if checked:
         check_pins(problem)
     return ForecastInputs(
         problem=problem,
-        dists={name: one.distribution for name, one in lengths.items()},
-        context=np.array([served[name].context for name in table.llm_names], dtype=np.int64),
+        dists=dists,
+        context=context,
         estimated=estimated,
         notes=_other_engines(served),
     )

@@ -12,7 +12,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.lengths.answers import BoolArray
 from samullm_tui.lengths.distribution import FloatArray, LengthDistribution
 
-__all__ = ["cap", "draw"]
+__all__ = ["cap", "draw", "expected"]
 
 
 def draw(
@@ -48,6 +48,22 @@ def draw(
     if not later.any():
         return cap(table, lengths, context)
     return _settle(table, lengths, context, later, levels, _tables(table, distributions))
+
+
+def expected(
+    table: RequestTable, distributions: Mapping[str, LengthDistribution], context: IntArray
+) -> IntArray:
+    """[n] output tokens to expect of each request before anything runs: what the data says, else the mean of its LLM's
+    lengths under its max_tokens, for prompts of any length; then capped as in `draw`. Raises KeyError as `draw` does.
+    """
+    lengths = table.known_tokens.copy()
+    for index, name in enumerate(table.llm_names):
+        wanted = np.flatnonzero((table.llm == index) & (table.known_tokens < 0))
+        for most in np.unique(table.max_tokens[wanted]):
+            found = distributions[name]
+            mean = np.minimum(found.tokens, most) @ np.diff(found.cumulative, prepend=0.0)
+            lengths[wanted[table.max_tokens[wanted] == most]] = np.ceil(mean)
+    return cap(table, lengths, context)
 
 
 def cap(table: RequestTable, lengths: IntArray, context: IntArray) -> IntArray:

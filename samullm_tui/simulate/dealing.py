@@ -1,12 +1,18 @@
 """Which replica serves which request.
 
 Requests that must or should stay together are a *unit*: the steps of a chain, and a request whose only parent on the
-same LLM has no other consumer. Units are dealt one after another to the replica that would be done with it first.
+same LLM has no other consumer. Units are dealt one after another, the longest chains first, to the replica that would
+be done first with all it has then (`done_s`).
+
+Chains are dealt before any length is known, so they count with the lengths to expect, here as in a run. What is in no
+chain is sent by a run as room and answers come, so that a replica with long ones gets fewer: here it is dealt in the
+order of the table by its true lengths, which comes to the same within a few percent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +22,59 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.problem import EngineState, Problem, Progress, ShapeModel
 from samullm_tui.simulate.state import compiled
 
-__all__ = ["deal"]
+__all__ = ["Rates", "deal", "done_s", "rates_of"]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+class Rates(NamedTuple):
+    """What a replica's work takes.
+
+    step_s    seconds of a step whatever is in it
+    fill_s    further seconds of a prompt token
+    decode_s  further seconds of an output token
+    batch     output tokens of a step of a full engine
+    """
+
+    step_s: float
+    fill_s: float
+    decode_s: float
+    batch: float
+
+
+def rates_of(shape: ShapeModel, prompt: float, output: float) -> Rates:
+    """Of an engine whose requests have so many prompt and output tokens on average.
+
+    A decode step is taken as a line through that of one sequence and that of a full engine.
+    """
+    config, latency = shape.config, shape.latency
+    length = max(1.0, prompt + output / 2)
+    batch = int(max(1, min(config.max_num_seqs, config.usable_blocks * config.block_size / length)))
+    budget = config.max_num_batched_tokens
+    fill_s = latency.seconds(1, budget, budget * prompt / 2, 0, 0.0) / budget
+    alone_s = latency.seconds(1, 0, 0.0, 1, length)
+    full_s = latency.seconds(batch, 0, 0.0, batch, batch * length)
+    decode_s = (full_s - alone_s) / (batch - 1) if batch > 1 else 0.0
+    return Rates(alone_s - decode_s, fill_s, decode_s, batch)
+
+
+@compiled
+def done_s(
+    step_s: float,
+    fill_s: float,
+    decode_s: float,
+    batch: float,
+    prompts: float,
+    outputs: float,
+    longest: float,
+) -> float:
+    """Seconds until a replica is done with so many prompt and output tokens. `longest`: output tokens of its longest
+    chain.
+
+    Chains run side by side: there are as many steps as the longest chain has output tokens, or as it takes to get all
+    of them through a full engine. Beyond the steps themselves every token has its price.
+    """
+    return step_s * max(longest, outputs / batch) + fill_s * prompts + decode_s * outputs
 
 
 def deal(
@@ -66,50 +122,68 @@ def deal_llm(
 ) -> IntArray:
     """For each of these unfinished requests of one LLM, which of its replicas (in the order of `shapes`)."""
     units, unit = np.unique(problem.units[requests], return_inverse=True)
-    prompt = problem.table.prompt_tokens[requests] + progress.generated[requests]
-    output = output_tokens[requests] - progress.generated[requests]
-    prompts = np.bincount(unit, prompt, len(units))
-    outputs = np.bincount(unit, output, len(units))
-    rates = [token_seconds(shape, float(prompt.mean()), float(output.mean())) for shape in shapes]
-    seconds = np.array([fill * prompts + decode * outputs for fill, decode in rates])
-    pinned = np.full(len(units), -1, np.int64)
-    load = np.zeros(len(shapes))
-    for place, (shape, state) in enumerate(zip(shapes, states, strict=True)):
+    chained = problem.chained[requests]
+    generated = progress.generated[requests]
+    prompt = problem.expected_prompts[requests] + generated
+    left = np.where(chained, problem.expected_tokens[requests], output_tokens[requests]) - generated
+    output = np.maximum(1, left)
+    work = np.zeros((len(units), 3))
+    for column, tokens in enumerate((prompt, output, np.where(chained, output, 0))):
+        work[:, column] = np.bincount(unit, tokens, len(units))
+    place = np.full(len(units), -1, np.int64)
+    before_s = np.zeros(len(shapes))
+    for replica, (shape, state) in enumerate(zip(shapes, states, strict=True)):
         if state is None:
-            load[place] = shape.load_s
+            before_s[replica] = shape.load_s
         else:
-            pinned[unit[np.isin(requests, state.running)]] = place
-    chains = bool((problem.table.group[requests] >= 0).any())
-    order = np.argsort(-prompts, kind="stable") if chains else np.arange(len(units))
-    place_units(order, seconds, pinned, load)
-    return pinned[unit]
-
-
-def token_seconds(shape: ShapeModel, prompt: float, output: float) -> tuple[float, float]:
-    """Seconds of one prompt token and of one output token when the engine is full of requests of these lengths."""
-    config = shape.config
-    length = max(1.0, prompt + output / 2)
-    batch = int(max(1, min(config.max_num_seqs, config.usable_blocks * config.block_size / length)))
-    budget = config.max_num_batched_tokens
-    fill = shape.latency.seconds(1, budget, budget * prompt / 2, 0, 0.0) / budget
-    return fill, shape.latency.seconds(batch, 0, 0.0, batch, batch * length) / batch
+            place[unit[np.isin(requests, state.running)]] = replica
+    rates = np.array([rates_of(shape, float(prompt.mean()), float(output.mean())) for shape in shapes])
+    order = np.argsort(-work[:, 2], kind="stable")
+    place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
+    return place[unit]
 
 
 @compiled
-def place_units(order: IntArray, seconds: FloatArray, place: IntArray, load: FloatArray) -> None:
-    """Fills `place` where it is -1: each unit, in this order, where it would be done first.
+def place_units(
+    order: IntArray,
+    work: FloatArray,
+    rates: FloatArray,
+    before_s: FloatArray,
+    place: IntArray,
+    load: FloatArray,
+) -> None:
+    """Fills `place` where it is -1: each unit, in this order, where all would be done first.
 
-    seconds [replicas, units], load [replicas] seconds that each is busy with before.
+    work [units, 3] prompt tokens, output tokens, and those again of a chain; rates [replicas, 4]; before_s [replicas]
+    that each is busy before; load [replicas, 3] scratch, zeros.
     """
     for unit in order:
         if place[unit] >= 0:
-            load[place[unit]] += seconds[place[unit], unit]
+            add(load[place[unit]], work[unit])
     for unit in order:
         if place[unit] >= 0:
             continue
-        best = 0
-        for replica in range(1, load.size):
-            if load[replica] + seconds[replica, unit] < load[best] + seconds[best, unit]:
-                best = replica
+        best = -1
+        best_s = np.inf
+        for replica in range(before_s.size):
+            seconds = before_s[replica] + with_s(rates[replica], load[replica], work[unit])
+            if seconds < best_s:
+                best, best_s = replica, seconds
         place[unit] = best
-        load[best] += seconds[best, unit]
+        add(load[best], work[unit])
+
+
+@compiled
+def with_s(rates: FloatArray, load: FloatArray, work: FloatArray) -> float:
+    """Seconds until a replica is done that takes a unit on."""
+    longest = max(load[2], work[2])
+    return float(
+        done_s(rates[0], rates[1], rates[2], rates[3], load[0] + work[0], load[1] + work[1], longest)
+    )
+
+
+@compiled
+def add(load: FloatArray, work: FloatArray) -> None:
+    load[0] += work[0]
+    load[1] += work[1]
+    load[2] = max(load[2], work[2])

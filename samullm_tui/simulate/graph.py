@@ -9,7 +9,7 @@ from numba import njit
 
 from samullm_tui.domain.request import IntArray, RequestTable
 
-__all__ = ["Links", "compiled", "inlined", "links_of", "no_links", "units_of"]
+__all__ = ["Links", "compiled", "inlined", "links_of", "no_links", "prompts_of", "units_of"]
 
 compiled = njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 """Kernels neither create nor keep arrays: counting references would take two thirds of their time.
@@ -43,6 +43,14 @@ def links_of(table: RequestTable) -> Links:
     start = np.zeros(len(table) + 1, np.int64)
     np.cumsum(np.bincount(table.parents, minlength=len(table)), out=start[1:])
     return Links(start, (2 * children + (table.fed != 0))[order].astype(np.int64))
+
+
+def prompts_of(table: RequestTable, output_tokens: IntArray) -> IntArray:
+    """[n] tokens of the prompts when the requests have so many output tokens: those that are fed are part of them."""
+    children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
+    fed = np.bincount(children, output_tokens[table.parents] * table.fed, len(table)).astype(np.int64)
+    prompts: IntArray = table.prompt_tokens + fed
+    return prompts
 
 
 def units_of(table: RequestTable, links: Links) -> IntArray:

@@ -17,7 +17,7 @@ from samullm_tui.domain.plan import Replica, Span
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
-from samullm_tui.simulate.graph import Links, links_of, units_of
+from samullm_tui.simulate.graph import Links, links_of, prompts_of, units_of
 from samullm_tui.simulate.options import SharedBlocks, share
 from samullm_tui.simulate.work import EngineWork
 
@@ -25,6 +25,9 @@ __all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "Shape
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+
+GUESS = 256
+"""Output tokens of requests of which nothing is known: only how many they are makes a difference then."""
 
 
 class ShapeModel(Struct, frozen=True):
@@ -58,6 +61,7 @@ class Problem:
 
     pins      what planners must respect, by LLM; a simulation has no use for them
     priority  [n] the lowest goes first, on engines that go by priority; None: all the same
+    expected  [n] output tokens to expect of each request before anything runs; None: not known
     """
 
     table: RequestTable
@@ -66,6 +70,7 @@ class Problem:
     islands: tuple[tuple[int, ...], ...]
     pins: Mapping[str, Pin] = field(default_factory=dict)
     priority: IntArray | None = None
+    expected: IntArray | None = None
 
     @cached_property
     def links(self) -> Links:
@@ -76,15 +81,32 @@ class Problem:
         """For each request the number of its unit: requests with one number are served by one replica."""
         return units_of(self.table, self.links)
 
+    @cached_property
+    def chained(self) -> BoolArray:
+        """[n] whether others are of the same unit."""
+        _, unit, members = np.unique(self.units, return_inverse=True, return_counts=True)
+        return np.asarray(members[unit] > 1)
+
+    @cached_property
+    def expected_tokens(self) -> IntArray:
+        """[n] `expected`; without it what the data says, and everywhere else the same."""
+        if self.expected is not None:
+            return self.expected
+        table = self.table
+        return np.where(table.known_tokens >= 0, table.known_tokens, np.minimum(table.max_tokens, GUESS))
+
+    @cached_property
+    def expected_prompts(self) -> IntArray:
+        """[n] prompt tokens to expect, with the outputs that are fed."""
+        return prompts_of(self.table, self.expected_tokens)
+
     def shared(self, output_tokens: IntArray, served: IntArray) -> SharedBlocks | None:
         """The blocks that the requests `served` have in common; what is fed to a prompt is part of it."""
         table = self.table
         if table.prefix is None or table.prefix_tokens is None:
             return None
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
-        children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
-        fed = np.bincount(children, output_tokens[table.parents] * table.fed, len(table)).astype(np.int64)
-        prompts = (table.prompt_tokens + fed)[served]
+        prompts = prompts_of(table, output_tokens)[served]
         return share(table.prefix[served], table.prefix_tokens[served], prompts, block_size)
 
     def index(self, llm: str) -> int:

@@ -1,8 +1,9 @@
 """Which ready request goes to which replica. Pure: looks at the lanes, changes nothing.
 
-Among the replicas of an LLM that have room, the one with the fewest outstanding tokens takes the next request. The
-steps of a chain stay on the replica that has the earlier ones, whose prefix cache holds them. Replicas that still load
-are dealt requests as well, which are kept for them: or the first one ready would take everything.
+Among the replicas of an LLM that have room, the one that would be done first with it takes the next request, with all
+that follows it in its chain: the rule of the forecast (`simulate.dealing`). The steps of a chain stay on the replica that
+has the earlier ones. Replicas that still load are dealt requests as well, which are kept for them: or the first one
+ready would take everything.
 
 Suspects of killing engines are tried one group at a time for each LLM, on the replica that is the first to be empty.
 """
@@ -10,11 +11,11 @@ Suspects of killing engines are tried one group at a time for each LLM, on the r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 
 from samullm_tui.supervisor.actions import Deal, MoveBack, Send
-from samullm_tui.supervisor.lanes import Lane, Lanes
+from samullm_tui.supervisor.lanes import Lane, Lanes, Load
 
 __all__ = ["assign", "move_to"]
 
@@ -48,34 +49,45 @@ def _from_queue(lanes: Lanes, ours: Mapping[str, Lane], queue: deque[int]) -> It
     """What is kept for serving replicas, then what waits for any."""
     yield from _kept(ours)
     room = {name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items()}
-    outstanding = {name: lane.outstanding_tokens for name, lane in ours.items()}
+    loads = {name: lanes.load(name) for name in ours}
     for request in islice(queue, sum(max(0, free) for free in room.values())):
-        name = min((n for n in room if room[n] > 0), key=lambda n: (outstanding[n], n))
+        name, loads_with = _first_done(lanes, ours, loads, request, [n for n in room if room[n] > 0])
         yield Send(request, name) if ours[name].serving else Deal(request, name)
         room[name] -= 1
-        outstanding[name] += 0 if lanes.home(request) == name else lanes.weight(request)
+        loads[name] = loads_with
+
+
+def _first_done(
+    lanes: Lanes, ours: Mapping[str, Lane], loads: Mapping[str, Load], request: int, names: Sequence[str]
+) -> tuple[str, Load]:
+    """Which of these replicas would be done first, had it the request too; and all that it would have then."""
+    brought, home = lanes.brings(request), lanes.home(request)
+    after = {n: loads[n] if n == home else loads[n] + brought for n in names}
+    name = min(names, key=lambda n: (ours[n].seconds(after[n]), n))
+    return name, after[name]
 
 
 def _from_lanes(lanes: Lanes, ours: Mapping[str, Lane]) -> Iterator[Send]:
     """What is kept for serving replicas; and a serving one with nothing left takes over from one that still loads,
-    as long as that one has more to do by a request at least.
+    as long as it would be done earlier with what it takes.
     """
     yield from _kept(ours)
-    outstanding = {name: lane.outstanding_tokens for name, lane in ours.items()}
+    loads = {name: lanes.load(name) for name in ours}
     room = {
         name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items() if lane.serving
     }
     for victim, lane in ours.items():
         for request in reversed(lane.kept) if not lane.serving else ():
             free = [name for name in room if room[name] > 0]
-            name = min(free, key=lambda n: (outstanding[n], n), default="")
-            weight = lanes.weight(request)
-            if not name or outstanding[name] + weight > outstanding[victim] - weight:
+            if not free:
+                return
+            name, loads_with = _first_done(lanes, ours, loads, request, free)
+            if ours[name].seconds(loads_with) >= lane.seconds(loads[victim]):
                 break
             yield Send(request, name)
             room[name] -= 1
-            outstanding[name] += weight
-            outstanding[victim] -= weight
+            loads[name] = loads_with
+            loads[victim] -= lanes.brings(request)
 
 
 def _kept(ours: Mapping[str, Lane]) -> Iterator[Send]:

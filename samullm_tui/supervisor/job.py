@@ -17,6 +17,8 @@ from samullm_tui.forecast.problem import ForecastInputs, build_problem, read_wor
 from samullm_tui.latency.memory import kv_bytes_per_gpu_token, stored_weight_bytes
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.validity import valid
+from samullm_tui.simulate.dealing import Rates, rates_of
+from samullm_tui.simulate.problem import Problem as Simulated
 from samullm_tui.supervisor.fleet import MakeEngine
 from samullm_tui.supervisor.sampling import Footprint
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
@@ -33,7 +35,8 @@ one, far behind them: otherwise a plan would be judged on the lengths that it wa
 class Job:
     """Everything that a run's spec comes down to.
 
-    expected  [n] output tokens to expect of each request: known, or the mean of its LLM's, and no more than max_tokens
+    expected  [n] output tokens to expect of each request before anything runs
+    rates     what the work of a replica takes
     """
 
     workload: Workload
@@ -41,6 +44,7 @@ class Job:
     make_engine: MakeEngine
     make_request: Callable[[int, int, int, Callable[[int], str]], GenerateRequest]
     footprint: Callable[[Replica], Footprint | None]
+    rates: Callable[[Replica], Rates]
 
 
 def workload_of(spec: RunSpec) -> Workload:
@@ -63,10 +67,11 @@ def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
     truth = true_lengths(inputs, spec.seed) if spec.engine == "simulated" else None
     return Job(
         workload=workload,
-        expected=_expected(inputs),
+        expected=inputs.problem.expected_tokens,
         make_engine=make,
         make_request=_RequestMaker(workload, truth),
         footprint=_footprints(spec, inputs, workload),
+        rates=_rates(inputs.problem),
     )
 
 
@@ -76,11 +81,16 @@ def true_lengths(inputs: ForecastInputs, seed: int) -> IntArray:
     return draw(inputs.problem.table, inputs.dists, inputs.context, rng)
 
 
-def _expected(inputs: ForecastInputs) -> IntArray:
-    table = inputs.problem.table
-    means = np.array([inputs.dists[name].mean for name in table.llm_names])
-    drawn = np.minimum(np.ceil(means[table.llm]).astype(np.int64), table.max_tokens)
-    return np.where(table.known_tokens >= 0, table.known_tokens, drawn)
+def _rates(problem: Simulated) -> Callable[[Replica], Rates]:
+    """By the lengths to expect, over all requests of an LLM."""
+
+    def rates(replica: Replica) -> Rates:
+        llm = problem.index(replica.llm)
+        mine = problem.table.llm == llm
+        prompt, output = problem.expected_prompts[mine].mean(), problem.expected_tokens[mine].mean()
+        return rates_of(problem.llms[llm].shape(replica.tp), float(prompt), float(output))
+
+    return rates
 
 
 class _RequestMaker:

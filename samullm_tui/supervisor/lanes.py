@@ -1,7 +1,8 @@
 """Where ready requests wait: in the queue of their LLM, or for one replica. Knows what each replica has taken on.
 
 Requests that should stay together (the steps of a chain) are a *unit*; any other request is a unit of its own. A replica
-that is sent or dealt the first request of a unit is its home, and is charged with all tokens of it that are left.
+that is sent or dealt the first request of a unit is its home, and is charged with all of it that is left. Units and
+charges are those of the forecast (`simulate.dealing`).
 
 Requests that may be what kills engines wait in groups, each for a replica of its own: a *trial*.
 """
@@ -10,69 +11,117 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from samullm_tui.domain.request import IntArray, RequestTable
+from samullm_tui.simulate.dealing import Rates, done_s
+from samullm_tui.simulate.graph import links_of, prompts_of, units_of
 
-__all__ = ["Lane", "Lanes", "request_tokens"]
+__all__ = ["BY_TOKENS", "Lane", "Lanes", "Load"]
 
 LOADING_CAPACITY = 256
 """What a replica is dealt at most before it says how much keeps it busy."""
 
 
+BY_TOKENS = Rates(step_s=0.0, fill_s=1.0, decode_s=1.0, batch=1.0)
+"""Of a replica that nobody has a model of: every token takes as long."""
+
+
+class Load(NamedTuple):
+    """Work that is left: prompt and output tokens, and the output tokens of the longest chain."""
+
+    prompts: int = 0
+    outputs: int = 0
+    longest: int = 0
+
+    def __add__(self, other: Load) -> Load:  # type: ignore[override]  # not a longer tuple
+        longest = max(self.longest, other.longest)
+        return Load(self.prompts + other.prompts, self.outputs + other.outputs, longest)
+
+    def __sub__(self, other: Load) -> Load:
+        """Without `other`, which is not the longest chain."""
+        return Load(self.prompts - other.prompts, self.outputs - other.outputs, self.longest)
+
+
 class Lane:
     """The requests of one replica, loading or serving. `sent` in the order of sending; `kept`: ready, for it only.
 
+    `units`: those whose home it is, `chains` those of them of several requests, `prompts` and `outputs` what is left.
     `on_trial`: it has a group of suspects, and gets nothing else until they are through.
     """
 
-    __slots__ = ("capacity", "kept", "llm", "on_trial", "outstanding_tokens", "sent", "serving", "units")
+    __slots__ = (
+        *("capacity", "chains", "kept", "llm", "on_trial", "outputs", "prompts", "rates", "sent", "serving"),
+        "units",
+    )
 
-    def __init__(self, llm: str) -> None:
+    def __init__(self, llm: str, rates: Rates) -> None:
         self.llm = llm
+        self.rates = rates
         self.serving = False
         self.capacity = LOADING_CAPACITY
         self.sent: dict[int, None] = {}
         self.kept: deque[int] = deque()
         self.units: set[int] = set()
-        self.outstanding_tokens = 0
+        self.chains: set[int] = set()
+        self.prompts = self.outputs = 0
         self.on_trial = False
+
+    def seconds(self, load: Load) -> float:
+        """Until it would be done with so much."""
+        return float(done_s(*self.rates, *load))
 
 
 class Lanes:
-    """`tokens` [n] that each request is expected to take, `is_open` [n] whether it has still to be done."""
+    """`expected` [n] output tokens of each request, `is_open` [n] whether it has still to be done."""
 
     def __init__(
-        self, table: RequestTable, tokens: IntArray, is_open: IntArray, llm_of: Callable[[int], str]
+        self, table: RequestTable, expected: IntArray, is_open: IntArray, llm_of: Callable[[int], str]
     ) -> None:
         self.queues: dict[str, deque[int]] = {llm: deque() for llm in table.llm_names}
         self.trials: dict[str, deque[list[int]]] = {llm: deque() for llm in table.llm_names}
         self.of: dict[str, Lane] = {}
         self._llm_of = llm_of
-        self._tokens = tokens
-        self._unit, self._left = _units(table, tokens, is_open)
+        self._outputs = np.maximum(1, expected)
+        self._prompts = prompts_of(table, expected)
+        _, unit, members = np.unique(
+            units_of(table, links_of(table)), return_inverse=True, return_counts=True
+        )
+        self._unit = unit
+        self._chained = members > 1
+        self._outputs_left = _total(unit, self._outputs, is_open)
+        self._prompts_left = _total(unit, self._prompts, is_open)
         self._homes: dict[int, str] = {}
         self._kept_by: dict[int, str] = {}
         self._group_of: dict[int, list[int]] = {}
 
-    def weight(self, index: int) -> int:
-        """Tokens that a request brings to a replica that is not its home yet."""
-        return int(self._left[self._unit[index]])
+    def brings(self, index: int) -> Load:
+        """What a request brings to a replica that is not its home yet: all that is left of its unit."""
+        unit = self._unit[index]
+        outputs = int(self._outputs_left[unit])
+        return Load(int(self._prompts_left[unit]), outputs, outputs if self._chained[unit] else 0)
+
+    def load(self, replica: str) -> Load:
+        """What a replica has taken on."""
+        lane = self.of[replica]
+        longest = max((int(self._outputs_left[unit]) for unit in lane.chains), default=0)
+        return Load(lane.prompts, lane.outputs, longest)
 
     def home(self, index: int) -> str | None:
         return self._homes.get(int(self._unit[index]))
 
-    def by_weight(self, ready: IntArray) -> list[int]:
-        """The heaviest units first, singles of one weight in their order: what begins last should be short."""
-        chained = np.bincount(self._unit)[self._unit[ready]] > 1 if len(ready) else ready
-        order = np.argsort(-np.where(chained, self._left[self._unit[ready]], 0), kind="stable")
+    def longest_first(self, ready: IntArray) -> list[int]:
+        """The longest chains first, then what is in none, in its order: what begins last should be short."""
+        unit = self._unit[ready]
+        order = np.argsort(-np.where(self._chained[unit], self._outputs_left[unit], 0), kind="stable")
         in_order: list[int] = ready[order].tolist()
         return in_order
 
-    def open(self, replica: str, llm: str) -> None:
+    def open(self, replica: str, llm: str, rates: Rates = BY_TOKENS) -> None:
         """`replica` will serve `llm`: it may be dealt requests."""
-        self.of[replica] = Lane(llm)
+        self.of[replica] = Lane(llm, rates)
 
     def serve(self, replica: str, capacity: int) -> None:
         """`replica` serves now, at most `capacity` requests at a time."""
@@ -132,14 +181,17 @@ class Lanes:
 
     def end(self, index: int) -> None:
         """The request has ended: its tokens are nobody's any more."""
-        unit, tokens = int(self._unit[index]), int(self._tokens[index])
-        self._left[unit] -= tokens
+        unit, prompt, output = int(self._unit[index]), int(self._prompts[index]), int(self._outputs[index])
+        self._prompts_left[unit] -= prompt
+        self._outputs_left[unit] -= output
         home = self._homes.get(unit)
         if home:
             lane = self.of[home]
-            lane.outstanding_tokens -= tokens
-            if not self._left[unit]:
+            lane.prompts -= prompt
+            lane.outputs -= output
+            if not self._outputs_left[unit]:
                 lane.units.remove(unit)
+                lane.chains.discard(unit)
                 del self._homes[unit]
 
     def remove(self, index: int) -> None:
@@ -172,32 +224,23 @@ class Lanes:
         self.wait_again(index)
 
     def _settle(self, index: int, replica: str) -> None:
-        unit, lane = int(self._unit[index]), self.of[replica]
+        unit, left = int(self._unit[index]), self.brings(index)
         home = self._homes.get(unit)
         if home == replica:
             return
-        left = int(self._left[unit])
         if home:
-            self.of[home].units.remove(unit)
-            self.of[home].outstanding_tokens -= left
+            self._move(unit, self.of[home], -left.prompts, -left.outputs)
         self._homes[unit] = replica
-        lane.units.add(unit)
-        lane.outstanding_tokens += left
+        self._move(unit, self.of[replica], left.prompts, left.outputs)
+
+    def _move(self, unit: int, lane: Lane, prompts: int, outputs: int) -> None:
+        """A unit to a replica, or from it where the tokens are negative."""
+        for units in (lane.units, lane.chains) if self._chained[unit] else (lane.units,):
+            (units.add if outputs > 0 else units.remove)(unit)
+        lane.prompts += prompts
+        lane.outputs += outputs
 
 
-def request_tokens(table: RequestTable, expected: IntArray) -> IntArray:
-    """[n] tokens that each request is expected to take: its prompt, the outputs that go into it, and its output."""
-    fed = np.concatenate([[0], np.cumsum(np.where(table.fed != 0, expected[table.parents], 0))])
-    upstream = fed[table.parent_start[1:]] - fed[table.parent_start[:-1]]
-    tokens: IntArray = np.maximum(1, table.prompt_tokens + upstream + expected)
-    return tokens
-
-
-def _units(table: RequestTable, tokens: IntArray, is_open: IntArray) -> tuple[IntArray, IntArray]:
-    """[n] the unit of each request (a group on one LLM, or itself), and for each unit the tokens of what is open."""
-    groups = int(table.group.max(initial=-1)) + 1
-    own = len(table.llm_names) * groups + np.arange(len(table))
-    unit = np.where(table.group >= 0, table.llm * groups + table.group, own)
-    _, dense = np.unique(unit, return_inverse=True)
-    left = np.bincount(dense, np.where(is_open, tokens, 0)).astype(np.int64)
-    return dense.astype(np.int64), left
+def _total(unit: IntArray, tokens: IntArray, is_open: IntArray) -> IntArray:
+    """For each unit the tokens of what is open of it."""
+    return np.bincount(unit, np.where(is_open, tokens, 0)).astype(np.int64)

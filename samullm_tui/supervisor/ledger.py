@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from samullm_tui.domain.request import IntArray, RequestTable
-from samullm_tui.supervisor.lanes import Lanes, request_tokens
+from samullm_tui.supervisor.lanes import Lanes
 from samullm_tui.supervisor.suspects import Suspects, Verdict
 
 __all__ = ["Ledger", "Sent"]
@@ -61,9 +61,9 @@ class Ledger:
         is_open = status == WAITING
         counts = np.bincount(table.llm[is_open], minlength=len(table.llm_names))
         self.unfinished: dict[str, int] = dict(zip(table.llm_names, counts.tolist(), strict=True))
-        self.lanes = Lanes(table, request_tokens(table, expected), is_open, self.llm)
+        self.lanes = Lanes(table, expected, is_open, self.llm)
         ready = np.flatnonzero(is_open & (self._parents_left == 0))
-        for index in self.lanes.by_weight(ready):
+        for index in self.lanes.longest_first(ready):
             self._make_ready(index)
 
     def orphans(self) -> list[tuple[int, int]]:

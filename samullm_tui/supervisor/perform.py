@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from samullm_tui.domain.event import (
 )
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import Engine, Started
+from samullm_tui.simulate.dealing import Rates
 from samullm_tui.supervisor.actions import (
     Deal,
     End,
@@ -36,6 +38,7 @@ from samullm_tui.supervisor.asking import GAVE_UP, KILLS, Asking, Clock, MakeReq
 from samullm_tui.supervisor.decide import decide
 from samullm_tui.supervisor.fleet import Fleet, MakeEngine
 from samullm_tui.supervisor.gpu_gate import GpuGate
+from samullm_tui.supervisor.lanes import BY_TOKENS
 from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.texts import Texts
 
@@ -50,7 +53,8 @@ BACK_OFF_S = 2.0
 class Runner:
     """One run from its first stage to its end, on the running event loop. `rng` spreads restarts.
 
-    `gate`: what keeps engines off GPUs that are in use; without one they may start anywhere.
+    `gate`: what keeps engines off GPUs that are in use; without one they may start anywhere. `rates`: what the work of a
+    replica takes; without them all tokens take as long.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Runner:
         clock: Clock,
         rng: np.random.Generator,
         gate: GpuGate | None = None,
+        rates: Callable[[Replica], Rates] = lambda _: BY_TOKENS,
     ) -> None:
         self.state = state
         self.activity = asyncio.Event()
         """Set whenever an engine is given something to do."""
         self._parts = (make_engine, make_request, texts)
         self._gate = gate or GpuGate(None)
+        self._rates = rates
         self._recorder = recorder
         self._clock = clock
         self._rng = rng
@@ -172,7 +178,7 @@ class Runner:
         engine = self.state.engines.setdefault(replica.name, EngineState(replica))
         engine.status = "loading"
         engine.starts += 1
-        self.state.ledger.lanes.open(replica.name, replica.llm)
+        self.state.ledger.lanes.open(replica.name, replica.llm, self._rates(replica))
         self.activity.set()
         self._recorder.emit(EngineStarting(at_s=self._clock(), replica=replica, attempt=engine.starts))
         self._fleet.start(replica)

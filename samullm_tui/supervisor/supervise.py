@@ -217,6 +217,7 @@ class Supervisor:
             clock=self._clock,
             rng=np.random.default_rng([self._spec.seed, self._epoch]),
             gate=gate,
+            rates=job.rates,
         )
 
     def _have_trouble(self, trouble: str) -> None:

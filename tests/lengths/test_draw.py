@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from samullm_tui.domain.request import RequestTable
 from samullm_tui.lengths.distribution import LengthDistribution, Strata, from_samples
-from samullm_tui.lengths.draw import cap, draw
+from samullm_tui.lengths.draw import cap, draw, expected
 
 LONG = {"a": from_samples("a", [500, 700, 900], source="test"), "b": from_samples("b", [3, 4], source="test")}
 
@@ -150,3 +150,13 @@ def test_every_length_is_at_least_one_and_within_every_cap(
         assert 1 <= lengths[i] <= row["max"]
         assert lengths[i] == 1 or row["prompt"] + fed + lengths[i] <= context[row["llm"]]
     assert cap(table, np.array(lengths), np.array(context)).tolist() == lengths
+
+
+def test_lengths_to_expect_are_the_means_of_what_is_drawn() -> None:
+    rows = [{"llm": 0}, {"llm": 0, "max": 600}, {"llm": 1}, {"llm": 1, "known": 77}, {"llm": 0}]
+    table = table_of(rows, [[], [], [], [], [(0, 1)]])
+    guess = expected(table, LONG, np.array([4096, 4096]))
+    means = np.mean([drawn(table, seed=seed) for seed in range(600)], axis=0)
+    assert guess[:4].tolist() == [700, 567, 4, 77]
+    assert np.abs(guess - means).max() < 20
+    assert expected(table, LONG, np.array([1000, 4096]))[4] == 1000 - 10 - 700

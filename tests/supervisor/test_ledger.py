@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scripted_engine import table_of
 
-from samullm_tui.supervisor.lanes import request_tokens
+from samullm_tui.supervisor.lanes import Load
 from samullm_tui.supervisor.ledger import DONE, FAILED, READY, WAITING, Ledger
 from samullm_tui.supervisor.sampling import period_s
 from samullm_tui.supervisor.words import in_time
@@ -70,20 +70,19 @@ def test_the_longest_chain_is_dealt_first() -> None:
 
 def test_a_replica_is_charged_with_all_that_is_left_of_a_chain() -> None:
     ledger = ledger_of([("a", ()), ("a", (0,)), ("a", (1,))], [0, 0, 0])
-    tokens = request_tokens(ledger.table, np.full(3, 5, dtype=np.int64))
-    assert tokens.tolist() == [15, 20, 20]
     for name in ("a.0", "a.1"):
         ledger.lanes.open(name, "a")
         ledger.lanes.serve(name, 5)
     ledger.send(0, "a.0", 0.0)
     lanes = ledger.lanes.of
-    assert lanes["a.0"].outstanding_tokens == 55
+    assert ledger.lanes.load("a.0") == Load(prompts=10 + 15 + 15, outputs=15, longest=15)
     ledger.finish(0, 5)
-    assert lanes["a.0"].outstanding_tokens == 40
+    assert ledger.lanes.load("a.0") == Load(prompts=15 + 15, outputs=10, longest=10)
     assert list(lanes["a.0"].kept) == [1]
     # It moves as a whole.
     ledger.send(1, "a.1", 0.0)
-    assert (lanes["a.0"].outstanding_tokens, lanes["a.1"].outstanding_tokens) == (0, 40)
+    assert ledger.lanes.load("a.0") == Load()
+    assert ledger.lanes.load("a.1") == Load(prompts=15 + 15, outputs=10, longest=10)
     ledger.finish(1, 5)
     assert list(lanes["a.1"].kept) == [2]
     ledger.lanes.close("a.1")
