@@ -23,7 +23,7 @@ from samullm_tui.planner.schedule import Table
 from samullm_tui.planner.shapes import Size
 from samullm_tui.planner.words import joined
 
-__all__ = ["beam_plans"]
+__all__ = ["Beam"]
 
 BRANCHES = 6
 """Next stages simulated for each beginning, times the root of the width."""
@@ -51,36 +51,34 @@ class _Beginning:
         return round(moment.at_s, 6), moment.running, moment.progress.generated.tobytes(), self.begun
 
 
-def beam_plans(task: Task, table: Table, limit_s: Callable[[], float], requests: int) -> Iterator[Plan]:
-    """Plans that end before `limit_s()` for the task's lengths. `requests` bounds the effort (see `Replays`)."""
-    alone = tuple((llm,) for unit in table.units for llm in unit)
-    if table.units != alone:
-        table = Table(task, alone)
-    search = _Search(task, table, limit_s, task.replays.requests + requests)
-    width = 1
-    while not search.spent:
-        search.left_out = False
-        yield from search.through(width)
-        if not search.left_out:
-            return
-        width *= 2
+class Beam:
+    """Plans that end before `limit_s()` for the task's lengths. `requests` bounds the effort (see `Replays`).
 
+    `table` has the task's units. Once nothing is left out, `complete`, everything was tried.
+    """
 
-class _Search:
-    """`table` has a unit for each LLM; `end` is the count of simulated requests at which the effort ends."""
-
-    def __init__(self, task: Task, table: Table, limit_s: Callable[[], float], end: int) -> None:
-        self.task, self.table, self.limit_s = task, table, limit_s
-        self.end = end
-        self.left_out = False
+    def __init__(self, task: Task, table: Table, limit_s: Callable[[], float], requests: int) -> None:
+        alone = tuple((llm,) for unit in table.units for llm in unit)
+        self.task, self.limit_s = task, limit_s
+        self.table = table if table.units == alone else Table(task, alone)
+        self.end = task.replays.requests + requests
+        self.left_out, self.complete = False, False
         self.feeding = _feeding(task)
         self._choices: dict[tuple[int, frozenset[int]], npt.NDArray[np.int16]] = {}
+
+    def plans(self) -> Iterator[Plan]:
+        width = 1
+        while not (self.spent or self.complete):
+            self.left_out = False
+            yield from self._through(width)
+            self.complete = not self.left_out
+            width *= 2
 
     @property
     def spent(self) -> bool:
         return self.task.replays.requests >= self.end
 
-    def through(self, width: int) -> Iterator[Plan]:
+    def _through(self, width: int) -> Iterator[Plan]:
         """One pass over all stages."""
         level = [_Beginning((), self.task.replays.beginning(self.task.output_tokens), 0.0)]
         branches = int(BRANCHES * width**0.5)
@@ -93,6 +91,7 @@ class _Search:
                     elif one.moment.at_s < self.limit_s():
                         yield Plan(planner="search", stages=one.stages)
                 if self.spent:
+                    self.left_out = True
                     return
             open_ones = sorted(found.values(), key=lambda one: one.end_s)
             self.left_out |= len(open_ones) > width

@@ -1,9 +1,10 @@
 """Beyond greedy: an anytime search over which LLM runs when, and how large, from many starts.
 
-The starts are the greedy plan, both baselines, and schedules found by annealing over a model of the application as
-fluids (see `fluid`): hundreds of thousands of schedules a second. Everything that counts is simulated whole: the
-starts, then neighbours of the best schedules, as many as the budget allows. The budget is counted in simulated requests, so that
-the same draw of random numbers gives the same plan on every machine.
+The starts are the greedy plan, both baselines, schedules found by annealing over a model of the application as
+fluids (see `fluid`, hundreds of thousands of schedules a second), and plans of a beam search over stages (see `beam`).
+Everything that counts is simulated whole: the starts, then neighbours of the best schedules, as many as the budget
+allows. The budget is counted in simulated requests, so that the same draw of random numbers gives the same plan on
+every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
-from samullm_tui.planner.beam import beam_plans
+from samullm_tui.planner.beam import Beam
 from samullm_tui.planner.follow import Follower
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.outlook import Task
@@ -85,16 +86,21 @@ def improving_plans(
 
 
 def _improve(state: _State, requests: int) -> Iterator[Plan]:
-    """Annealed schedules, then a beam search over stages, then neighbours of the best schedules."""
+    """Annealed schedules, then a beam search over stages, then neighbours of the best schedules.
+
+    Where the beam leaves nothing out, neighbours are worth it only for other lengths than those plans are made for.
+    """
     task = state.task
     table, tried = Table(task), set[bytes]()
     end = task.replays.requests + requests
     yield from _followed(state, table, _annealed(state, table, tried, requests), end)
     share = min(int(BEAM * requests), end - task.replays.requests)
-    for plan in beam_plans(task, table, lambda: state.best_s[0], share):
+    beam = Beam(task, table, lambda: state.best_s[0], share)
+    for plan in beam.plans():
         if not valid(task.problem, plan) and state.better(plan, state.makespans_s(plan)):
             yield plan
-    yield from _followed(state, table, _neighbours(state, table, tried), end)
+    if not (beam.complete and len(state.draws) == 1):
+        yield from _followed(state, table, _neighbours(state, table, tried), end)
 
 
 def _followed(state: _State, table: Table, schedules: Iterator[Schedule], end: int) -> Iterator[Plan]:
