@@ -52,9 +52,10 @@ class Table:
     option, the smallest.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, units: tuple[Unit, ...] = ()) -> None:
+        """`units` where others than the task's are wanted."""
         problem = task.problem
-        self.units = task.graph.units
+        self.units = units or task.graph.units
         self.choices: tuple[tuple[Option, ...], ...] = tuple(
             tuple({unit[0]: size} for size in sizes_of(problem.llms[unit[0]], problem))
             if len(unit) == 1
@@ -68,6 +69,8 @@ class Table:
         self._unit = np.array([self.unit_of.get(llm, 0) for llm in range(len(problem.llms))])[
             problem.table.llm
         ]
+        self._prompts, self._outputs = task.prompts, task.output_tokens
+        self._flops_per_token = task.flops_per_token
         self._flops = task.flops_per_token * (task.prompts + task.output_tokens)
         self._total = np.bincount(self._unit, self._flops, len(self.units))
         self.scratch = self.situation()
@@ -80,6 +83,14 @@ class Table:
         """[U] of each unit's work, that of finished requests [n]."""
         finished = np.bincount(self._unit[done], self._flops[done], len(self.units))
         share: Floats = finished / np.maximum(self._total, 1e-9)
+        return share
+
+    def share_of_tokens(self, progress: Progress) -> Floats:
+        """[U] of each unit's work, that of unfinished requests too."""
+        prompts = np.where(progress.done | (progress.generated > 0), self._prompts, 0)
+        tokens = prompts + np.where(progress.done, self._outputs, progress.generated)
+        done = np.bincount(self._unit, self._flops_per_token * tokens, len(self.units))
+        share: Floats = done / np.maximum(self._total, 1e-9)
         return share
 
     def estimated_s(self, schedule: Schedule) -> float:

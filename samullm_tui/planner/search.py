@@ -1,9 +1,10 @@
 """Beyond greedy: an anytime search over which LLM runs when, and how large, from many starts.
 
-The starts are the greedy plan, both baselines, and schedules found by annealing over a model of the application as
-fluids (see `fluid`): hundreds of thousands of schedules a second. Everything that counts is simulated whole: the
-starts, then neighbours of the best schedules, as many as the budget allows. The budget is counted in simulated requests, so that
-the same draw of random numbers gives the same plan on every machine.
+The starts are the greedy plan, both baselines, schedules found by annealing over a model of the application as
+fluids (see `fluid`, hundreds of thousands of schedules a second), and plans of a beam search over stages (see `beam`).
+Everything that counts is simulated whole: the starts, then neighbours of the best schedules, as many as the budget
+allows. The budget is counted in simulated requests, so that the same draw of random numbers gives the same plan on
+every machine.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from msgspec.structs import replace
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.beam import Beam
 from samullm_tui.planner.follow import Follower
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.schedule import Schedule, Table, moved, promising, simple, wandered
 from samullm_tui.planner.stages import plan_and_end
+from samullm_tui.planner.validity import valid
 from samullm_tui.simulate.application import Problem
 
 __all__ = ["improving_plans", "search"]
@@ -36,6 +39,8 @@ FINALISTS = 8
 PARENTS = 4
 """Neighbours are those of the best schedules, at most so many, the very best mostly."""
 NEIGHBOURS, PATIENCE = 24, 100
+BEAM = 0.25
+"""The share of the budget that the beam search may take."""
 HOPELESS = 1.03
 """A plan that takes so many times as long as the best is not looked at any further."""
 
@@ -81,14 +86,29 @@ def improving_plans(
 
 
 def _improve(state: _State, requests: int) -> Iterator[Plan]:
-    """Annealed schedules, then neighbours of the best."""
+    """Annealed schedules, then a beam search over stages, then neighbours of the best schedules.
+
+    Where the beam leaves nothing out, neighbours are worth it only for other lengths than those plans are made for.
+    """
     task = state.task
-    table = Table(task)
+    table, tried = Table(task), set[bytes]()
     end = task.replays.requests + requests
-    for schedule in _proposals(state, table, requests):
-        plan, moment = plan_and_end(
-            task, "search", Follower(table, schedule), state.hopeless * state.best_s[0]
-        )
+    yield from _followed(state, table, _annealed(state, table, tried, requests), end)
+    share = min(int(BEAM * requests), end - task.replays.requests)
+    beam = Beam(task, table, lambda: state.best_s[0], share)
+    for plan in beam.plans():
+        if not valid(task.problem, plan) and state.better(plan, state.makespans_s(plan)):
+            yield plan
+    if not (beam.complete and len(state.draws) == 1):
+        yield from _followed(state, table, _neighbours(state, table, tried), end)
+
+
+def _followed(state: _State, table: Table, schedules: Iterator[Schedule], end: int) -> Iterator[Plan]:
+    """The plans of schedules that are better than all before."""
+    task = state.task
+    for schedule in schedules:
+        limit_s = state.hopeless * state.best_s[0]
+        plan, moment = plan_and_end(task, "search", Follower(table, schedule), limit_s)
         if moment.progress.finished:
             makespans_s = state.makespans_s(plan)
             if makespans_s:
@@ -100,18 +120,23 @@ def _improve(state: _State, requests: int) -> Iterator[Plan]:
             return
 
 
-def _proposals(state: _State, table: Table, requests: int) -> Iterator[Schedule]:
-    """Schedules to simulate, none twice. Ends when it finds no new one."""
+def _annealed(state: _State, table: Table, tried: set[bytes], requests: int) -> Iterator[Schedule]:
+    """The schedules to begin with, none twice."""
     units = len(table.units)
     steps = min(STEPS * units, requests // (STEP_REQUESTS * units))
-    tried: set[bytes] = set()
     ways = [s for _, s in promising(table, state.rng, steps)]
     for schedule in (*ways[:FINALISTS], *simple(table)):
         if schedule.key not in tried:
             tried.add(schedule.key)
             yield schedule
+
+
+def _neighbours(state: _State, table: Table, tried: set[bytes]) -> Iterator[Schedule]:
+    """New neighbours of the best schedules. Ends when it finds none."""
     turns = count()
-    while found := _first(_neighbour(state, table, tried, turn) for turn in islice(turns, PATIENCE)):
+    while state.parents and (
+        found := _first(_neighbour(state, table, tried, turn) for turn in islice(turns, PATIENCE))
+    ):
         tried.add(found.key)
         yield found
 

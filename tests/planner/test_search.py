@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning_problems import SmallNode, drawn, ensemble, model, problem, problems, summary
+from small_cases import small_case
 
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
@@ -21,6 +22,7 @@ from samullm_tui.planner.search import improving_plans, search
 from samullm_tui.planner.validity import valid
 from samullm_tui.simulate.application import Problem, simulate_plan
 
+STARTS = (greedy, min_heuristic, max_heuristic)
 QUICK = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BUDGET = 60_000
 
@@ -46,7 +48,7 @@ def test_each_plan_is_valid_and_better_and_none_is_worse_than_the_starts(
     values = [value(some, plan, draws) for plan in plans]
     assert all(after < before for before, after in pairwise(values))
     assert all(plan.planner == "search" and valid(some, plan) == [] for plan in plans)
-    for planner in (greedy, min_heuristic, max_heuristic):
+    for planner in STARTS:
         assert values[-1][0] <= value(some, planner(some, draws[0]), draws)[0]
 
 
@@ -107,9 +109,28 @@ def test_a_running_llm_makes_room_when_that_pays() -> None:
     some = problem(llms, nodes, gpus=4)
     lengths = np.array([60] * 120 + [60] * 16 + [300] * 16)
     best = simulate_plan(some, search(some, lengths, np.random.default_rng(0), requests=10**6), lengths)
-    for planner in (greedy, min_heuristic, max_heuristic):
+    for planner in STARTS:
         assert best.makespan_s <= simulate_plan(some, planner(some, lengths), lengths).makespan_s
     assert best.makespan_s < 1.15 * max(best.gpu_busy_s / 4, 7.9)
+
+
+def test_llms_that_feed_each_other_need_not_all_run_at_once() -> None:
+    """On two GPUs `a` first runs alone beside the long `c`, then gives its GPU to `b`, which feeds it elsewhere."""
+    case = small_case(90)
+    some, draws = case.problem, [case.output_tokens]
+    together = min(value(some, planner(some, draws[0]), draws)[0] for planner in STARTS)
+    assert value(some, found(some, draws, requests=1_000_000)[-1], draws)[0] < 0.75 * together
+
+
+@pytest.mark.parametrize("seed", [19, 90, 141, 197])
+def test_what_a_stage_waits_for_ends_whatever_the_lengths_are(seed: int) -> None:
+    """Plans in which an LLM is stopped, or parted from those that it feeds, finish for other lengths too."""
+    case = small_case(seed)
+    some = case.problem
+    plans = found(some, [case.output_tokens], requests=1_000_000)
+    for other in range(10):
+        lengths = drawn(some, other, most=200)
+        assert all(simulate_plan(some, plan, lengths).makespan_s > 0 for plan in plans)
 
 
 @pytest.mark.parametrize("count", [0, 1])
