@@ -19,9 +19,19 @@ from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, links_of, units_of
 from samullm_tui.simulate.options import SharedBlocks, share
+from samullm_tui.simulate.state import DONE
 from samullm_tui.simulate.work import EngineWork
 
-__all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
+__all__ = [
+    "CacheState",
+    "EngineState",
+    "LLMModel",
+    "PlanTrace",
+    "Problem",
+    "Progress",
+    "ShapeModel",
+    "StageTrace",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -76,16 +86,27 @@ class Problem:
         """For each request the number of its unit: requests with one number are served by one replica."""
         return units_of(self.table, self.links)
 
-    def shared(self, output_tokens: IntArray, served: IntArray) -> SharedBlocks | None:
-        """The blocks that the requests `served` have in common; what is fed to a prompt is part of it."""
+    @cached_property
+    def prefix(self) -> IntArray | None:
+        """[n] as the table's, -1 also for a prefix that one request alone has. None: no two requests share one."""
+        given = self.table.prefix
+        if given is None or self.table.prefix_tokens is None or not (given >= 0).any():
+            return None
+        _, which, times = np.unique(
+            np.column_stack([self.table.llm, given]), axis=0, return_inverse=True, return_counts=True
+        )
+        shared = (given >= 0) & (times[which.reshape(-1)] > 1)
+        return np.where(shared, given, -1) if shared.any() else None
+
+    def shared(self, output_tokens: IntArray) -> SharedBlocks | None:
+        """The blocks that requests have in common; what is fed to a prompt is part of it."""
         table = self.table
-        if table.prefix is None or table.prefix_tokens is None:
+        if self.prefix is None or table.prefix_tokens is None:
             return None
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
         children = np.repeat(np.arange(len(table)), np.diff(table.parent_start))
         fed = np.bincount(children, output_tokens[table.parents] * table.fed, len(table)).astype(np.int64)
-        prompts = (table.prompt_tokens + fed)[served]
-        return share(table.prefix[served], table.prefix_tokens[served], prompts, block_size)
+        return share(self.prefix, table.prefix_tokens, table.prompt_tokens + fed, block_size)
 
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""
@@ -96,6 +117,23 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheState:
+    """The prefix cache of a running engine between two stages.
+
+    blank    free blocks with nothing in them
+    refs     [slots] requests that hold each shared block, -1 where it is not cached
+    nodes    [k, 3] what is cached and nobody holds, least recently used first: blocks, the preempted request that they
+             are of or -1, the slot or -1
+    options  [running + waiting, 8] the rows of `simulate.state`
+    """
+
+    blank: int
+    refs: IntArray
+    nodes: IntArray
+    options: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """A running engine between two stages. It starts no step before `clock_s`.
 
@@ -103,6 +141,9 @@ class EngineState:
     waiting   preempted requests, which stand first in the queue, in its order
     prompts   tokens of the prompts of running and waiting, as this engine got them
     assigned  unfinished requests dealt to it, those above included
+    phases    `simulate.state`'s phase of each that runs: an asynchronous engine has finished ones among them
+    seen_s    until when arrivals are seen by the next schedule of an asynchronous engine
+    cache     of an engine with prefix caching
     """
 
     clock_s: float
@@ -111,6 +152,14 @@ class EngineState:
     waiting: IntArray
     prompts: IntArray
     assigned: IntArray
+    phases: IntArray
+    seen_s: float
+    cache: CacheState | None = None
+
+    @property
+    def leaving(self) -> IntArray:
+        """Requests that have finished and only keep their place for one more schedule."""
+        return self.running[self.phases >= DONE]
 
 
 @dataclass(frozen=True)
