@@ -88,7 +88,7 @@ def test_the_schedule_is_that_of_the_engine_as_it_will_run(
     tmp_path: Path, cluster: str, engine: str, expected: tuple[bool, bool, str]
 ) -> None:
     """vLLM's own defaults for the device, unless the application says otherwise."""
-    checkpoint = "Qwen/Qwen2.5-0.5B-Instruct"
+    checkpoint = "tiny:llama"
     lines = f'checkpoint = "{checkpoint}"\ncontext = 2048\n{engine}'
     config = inputs(tmp_path, cluster, {"v": lines}).problem.llms[0].shapes[0].config
     assert (config.async_scheduling, config.prefix_caching, config.scheduling_policy) == expected
