@@ -29,8 +29,9 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
 
     `prompt` is the text (as one user message when `chat`), or `token_ids` the tokens themselves where there are some;
     `sampling` are vLLM sampling parameters.
-    `prompt_tokens` (an estimate is enough) and `output_tokens` (drawn) are what a simulated engine computes with;
-    a real engine ignores both.
+    `prompt_tokens` (an estimate is enough), `output_tokens` (drawn), and the number of the prefix that it shares with
+    other requests (-1: none) and how many of the prompt's tokens are of it, are what a simulated engine computes with;
+    a real engine ignores them.
     """
 
     key: int
@@ -40,6 +41,8 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     sampling: Mapping[str, object] = field(default_factory=dict)
     prompt_tokens: int = 1
     output_tokens: int | None = None
+    prefix: int = -1
+    prefix_tokens: int = 0
 
 
 class Completion(Struct, frozen=True, kw_only=True):

@@ -88,7 +88,15 @@ class SimulatedEngine:
         self._settle()
         now_s = asyncio.get_running_loop().time()
         try:
-            self._simulation.submit(serial, completion.prompt_tokens, completion.output_tokens, now_s)
+            self._simulation.submit(
+                serial,
+                completion.prompt_tokens,
+                completion.output_tokens,
+                now_s,
+                stops=completion.finish_reason == "stop",
+                prefix=request.prefix,
+                prefix_tokens=request.prefix_tokens,
+            )
         except InputError as error:
             raise RequestRefusedError(error.problems) from None
         job = self._jobs[serial] = _Job(asyncio.get_running_loop().create_future(), completion)

@@ -25,6 +25,11 @@ __all__ = ["does_not_fit", "engine_config", "precision_for"]
 
 GIB = 1024**3
 
+SCHEDULED_AS_VLLM = True
+"""Whether forecasts and simulated engines take vLLM 0.32's own defaults: prefix caching everywhere, asynchronous
+scheduling on GPUs. Else both are off, whatever an application says.
+"""
+
 
 def precision_for(llm: LLM) -> Precision:
     """The bytes that its engines store, from its engine arguments, else its checkpoint. Raises PlacementError."""
@@ -59,6 +64,9 @@ def engine_config(
         kv_blocks=blocks,
         block_size=block_size,
         max_model_len=context,
+        async_scheduling=SCHEDULED_AS_VLLM and _flag(llm, "async_scheduling", cluster.gpu.kind == "gpu"),
+        prefix_caching=SCHEDULED_AS_VLLM and _flag(llm, "enable_prefix_caching", True),
+        scheduling_policy="priority" if llm.engine.get("scheduling_policy") == "priority" else "fcfs",
     )
 
 
@@ -113,6 +121,12 @@ def _blocks(
 def _utilization(llm: LLM) -> float:
     given = llm.engine.get("gpu_memory_utilization")
     return float(given) if isinstance(given, int | float) else DEFAULT_UTILIZATION
+
+
+def _flag(llm: LLM, name: str, default: bool) -> bool:
+    """The engine argument, when the application gives it."""
+    value = llm.engine.get(name)
+    return value if isinstance(value, bool) else default
 
 
 def _whole(llm: LLM, name: str) -> int | None:

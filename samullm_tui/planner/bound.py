@@ -35,14 +35,30 @@ this is linear in what the requests need. `work_gpu_s` is tp times the dearest s
 computed in several shapes each token is charged the least over the shapes, a concave function of x, whose mean over
 equally spaced x is at least that of its values at both ends: `mixed_gpu_s`.
 
-With prefix caching only one token of a prompt or of a recomputation is computed for certain, and sequences share blocks:
-prompts, contexts and places are not charged then.
+**Prefix caches** (`bound_prefixes`). Of a prompt only s tokens can be found: whole blocks of what it shares with others,
+never its last token. So p − s are charged, with their contexts and places, and once for each group that shares a prefix
+its longest one: whoever has it last found, in the same engine, what one of them computed there. Own blocks are nobody
+else's, so places still add up to K at most. A decode or a recomputation charges κ·(x − s): one after a move finds s tokens
+at most. One after a preemption (a resumption) may find its own blocks too, and is only sure to compute a token. Where all
+that can run at a time have room at once, nothing is ever preempted. Else, first come first served, what resumptions save is
+bounded (`resumed_tokens`). Say that Y was preempted, as no block was free, and resumes. Requests preempted after Y stand
+before it in the queue, all that runs grows, and a block more was taken: so one of those that ran has finished meanwhile, or
+was dealt away while it waited. Between two such ends no request is resumed that was preempted between them, and none
+after one was preempted; so the resumed ones' own blocks all fit into what was free. That grows by the blocks of who
+finishes, and by a preemption to no more than the largest request has; thus all resumed requests together have at most
+Σ blocks + (ends) · (most blocks of one) own blocks. By priority the order of the queue is another: κ ≤ pc then, as a
+resumption's context costs pc·(x + 1) at least. On a path κ ≤ pc always, where requests can be preempted.
+
+**Asynchronous scheduling.** What has stopped may take a slot more in a step, for nothing: a step costs no less for it.
+Only `over_s` must count it.
 
 **Starts** (`Demand.area`). An engine computes for at most M + over_s − load_s, so an LLM with work W in one shape is
 started at least ⌈W / (tp·(M + over_s − load_s))⌉ times; in several shapes at least once in two of them, and its loads are
 at least W times the least load_s / (M + over_s − load_s). An LLM that takes nothing from others and is started once runs
 from its load to its end on one engine, all its requests ready: its steps are those of the simulator, waste and all
-(`once_gpu_s`; for the plain schedule, in which a stage's end changes nothing for an engine that goes on). So the area of an LLM, its work and loads in GPU-seconds, is known for each M, and falls with M.
+(`once_gpu_s`: a stage's end changes nothing for an engine that goes on with its requests, which is written down with
+what is leaving it and with its prefix cache). So the area of an LLM, its work and loads in GPU-seconds, is known for
+each M, and falls with M.
 
 **Area** (`fit`). A GPU's time is not shared except by (b), and only where a start follows another on that GPU: such a
 start costs its load less over_s, the first on each GPU all of it. A GPU without a start idles for M. Hence for every λ from

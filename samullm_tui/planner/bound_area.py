@@ -9,8 +9,8 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.bound_charges import LONGEST, charges, mixed_work, totals
+from samullm_tui.planner.bound_charges import LONGEST, Work, charges, mixed_work, resumed_tokens, totals
+from samullm_tui.planner.bound_prefixes import Tokens
 from samullm_tui.planner.bound_sharing import MOST_LLMS, least_gpus
 from samullm_tui.simulate.application import ShapeModel
 
@@ -62,26 +62,27 @@ class Demand:
 
 
 def demand_of(
-    shapes: tuple[ShapeModel, ...], width: int, longest: int, prompts: IntArray, outputs: IntArray
-) -> tuple[Demand, Floats]:
-    """The demand of an LLM, and [k] the least work of each of its requests."""
+    shapes: tuple[ShapeModel, ...], width: int, longest: int, tokens: Tokens, moves: int
+) -> tuple[Demand, Work]:
+    """The demand of an LLM, and the least work of each of its requests; see `bound_charges.resumed_tokens` for `moves`."""
     tps, loads = tuple(shape.tp for shape in shapes), tuple(shape.load_s for shape in shapes)
-    if len(prompts) == 0:
+    if len(tokens.prompts) == 0:
         none = (0.0,) * len(shapes)
-        return Demand(tps, loads, none, none, 0.0), np.zeros(0)
-    valid = [charges(shape, width, int(prompts.min())) for shape in shapes]
-    costs = [v @ totals(s, prompts, outputs, longest) for s, v in zip(shapes, valid, strict=True)]
+        return Demand(tps, loads, none, none, 0.0), Work(np.zeros(0), np.zeros(0), 0.0, 0.0)
+    longest_end = int((tokens.prompts + tokens.outputs).max())
+    valid = [charges(shape, width, int(tokens.own.min()), longest_end) for shape in shapes]
+    costs = [v @ totals(s, width, tokens, longest, moves) for s, v in zip(shapes, valid, strict=True)]
     works = tuple(tp * float(cost.max()) for tp, cost in zip(tps, costs, strict=True))
-    mixed: list[tuple[float, Floats]] = []
+    resumed = max(resumed_tokens(shape, width, tokens, moves) for shape in shapes)
+    mixed: list[Work] = []
     for on_path in (False, True):
         fitting = [
             np.where((v[:, LONGEST] > 0) == on_path, c, -1.0) for v, c in zip(valid, costs, strict=True)
         ]
         chosen = np.array([v[int(cost.argmax())] for v, cost in zip(valid, fitting, strict=True)])
-        each, path = mixed_work(np.array(tps), chosen, prompts, outputs)
-        mixed.append((float(each.sum()) + path * longest, each))
-    best = max(mixed, key=lambda one: one[0])
-    return Demand(tps, loads, works, works, min(best[0], *works)), mixed[0][1]
+        mixed.append(mixed_work(np.array(tps), chosen, tokens, resumed))
+    best = max(one.all(tokens, longest) for one in mixed)
+    return Demand(tps, loads, works, works, min(best, *works)), mixed[0]
 
 
 def first_that(fits: Callable[[float], bool], least_s: float) -> float:

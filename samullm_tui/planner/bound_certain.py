@@ -47,8 +47,7 @@ def once_gpu_s(
     """
     least, prompts, outputs = work
     own, foreign = _parents(problem.table, llm)
-    plain = all(shape.config.plain for shape in shapes)
-    if foreign or not plain or not (outputs > 0).all():
+    if foreign or not (outputs > 0).all():
         return least
     once = list(least)
     surest = np.inf
@@ -80,8 +79,20 @@ def _busy_s(
 ) -> float:
     """Seconds of all steps of one engine that serves all requests of the LLM."""
     if not chained:
-        arrival_s = np.zeros(len(prompts))
-        return simulate_requests(shape.config, shape.latency, arrival_s, prompts, outputs).makespan_s
+        mine = problem.table.llm == llm
+        given = (problem.table.max_tokens, problem.prefix, problem.table.prefix_tokens, problem.priority)
+        caps, prefix, shared, priority = (None if column is None else column[mine] for column in given)
+        return simulate_requests(
+            shape.config,
+            shape.latency,
+            np.zeros(len(prompts)),
+            prompts,
+            outputs,
+            max_tokens=caps,
+            prefix=prefix,
+            prefix_tokens=shared,
+            priority=priority,
+        ).makespan_s
     trace = _alone(problem, output_tokens, llm, Size(shape.tp, 1))
     return (trace.gpu_busy_s - shape.tp * shape.load_s) / shape.tp if trace else 0.0
 

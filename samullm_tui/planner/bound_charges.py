@@ -6,6 +6,7 @@ A charge is a row of prices, one for each quantity that a column names; an LLM's
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray
 from samullm_tui.latency.model import COEFFICIENTS, TILE_TOKENS, TOKEN_BREAKS
+from samullm_tui.planner.bound_prefixes import Tokens
 from samullm_tui.simulate.application import ShapeModel
 
-__all__ = ["LONGEST", "alone", "charges", "longest_step_s", "mixed_work", "totals"]
+__all__ = ["LONGEST", "Work", "alone", "charges", "longest_step_s", "mixed_work", "resumed_tokens", "totals"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,15 +28,28 @@ mean context; from ABOVE on, one for each of TOKEN_BREAKS, a token by which a pr
 COLUMNS = ABOVE + len(TOKEN_BREAKS)
 
 
-def totals(shape: ShapeModel, prompts: IntArray, outputs: IntArray, longest: int) -> Floats:
+def totals(shape: ShapeModel, width: int, tokens: Tokens, longest: int, moves: int) -> Floats:
     """[COLUMNS] what all these requests need together, `longest` steps one after another. All outputs are at least 1."""
+    prompts, outputs, own, once = tokens.prompts, tokens.outputs, tokens.own, tokens.once
     decodes = outputs - 1
     last = prompts + decodes
     held = _held(last, shape.config.block_size) - _held(prompts - 1, shape.config.block_size)
-    above = [np.maximum(prompts - start, 0).sum() for start in TOKEN_BREAKS]
-    context = decodes * prompts + decodes * (decodes - 1) // 2
-    sums = [outputs.sum(), decodes.sum(), prompts.sum(), held.sum(), longest, context.sum()]
-    return np.array([*sums, (prompts * (prompts + 1)).sum() / 2, *above], dtype=np.float64)
+    held = held - outputs * tokens.shared
+    above = [np.maximum(own - start, 0).sum() for start in TOKEN_BREAKS]
+    context = (decodes * own + decodes * (decodes - 1) // 2).sum()
+    context = context - resumed_tokens(shape, width, tokens, moves)
+    sums = [outputs.sum(), decodes.sum(), own.sum() + once.sum(), held.sum(), longest, max(0, context)]
+    return np.array([*sums, _prefill_context(tokens).sum() + _up_to(once).sum(), *above], dtype=np.float64)
+
+
+def _up_to(tokens: IntArray) -> Floats:
+    """1 + 2 + … + tokens."""
+    return np.asarray(tokens * (tokens + 1) / 2, np.float64)
+
+
+def _prefill_context(tokens: Tokens) -> Floats:
+    """[k] contexts of the prompt's own tokens, added up."""
+    return _up_to(tokens.prompts) - _up_to(tokens.shared)
 
 
 def _held(tokens: IntArray, block: int) -> IntArray:
@@ -45,44 +60,44 @@ def _held(tokens: IntArray, block: int) -> IntArray:
 
 
 @lru_cache(maxsize=512)
-def charges(shape: ShapeModel, width: int, shortest_prompt: int) -> Floats:
-    """[k, COLUMNS] valid charges when at most `width` requests run at a time and no prompt is shorter."""
+def charges(shape: ShapeModel, width: int, shortest_own: int, longest_end: int) -> Floats:
+    """[k, COLUMNS] valid charges when at most `width` requests run at a time, no prompt has fewer tokens of its own, and
+    no request ends with more tokens.
+    """
     config = shape.config
     seqs = min(config.max_num_seqs, config.max_num_batched_tokens, width)
     shares = {SLOT: seqs, HELD: max(1, config.usable_blocks * config.block_size), LONGEST: 1}
     rows = []
-    for constant_s, row in _steps(shape, seqs, shortest_prompt):
+    for constant_s, row in _steps(shape, seqs, shortest_own, longest_end):
         for slope_s, fall_s in _stalls(shape, seqs):
             if constant_s >= fall_s:
                 for column, places in shares.items():
-                    if column == HELD and _cached(shape):
-                        continue  # sequences share blocks
                     rows.append(row.copy())
                     rows[-1][SLOT] += slope_s
                     rows[-1][column] += (constant_s - fall_s) / places
     return np.array(rows)
 
 
-def _steps(shape: ShapeModel, seqs: int, shortest_prompt: int) -> Iterator[tuple[float, Floats]]:
+def _steps(
+    shape: ShapeModel, seqs: int, shortest_own: int, longest_end: int
+) -> Iterator[tuple[float, Floats]]:
     """Ways to charge a step: what is constant in it, and a charge of the rest. Stalls aside."""
     c = _coefficients(shape)
-    per_token, per_context = c["per_token_s"], min(c["per_decode_context_s"], c["per_token_s"])
+    per_token, per_context = c["per_token_s"], _per_context_s(shape, seqs, longest_end)
+    most_s = shortest_own * (per_token - per_context)
+    if _resumes(shape, seqs, longest_end):
+        most_s = min(most_s, per_token)
     plain = np.zeros(COLUMNS)
     plain[[SLOT, DECODE, PROMPT]] = c["per_sequence_s"], per_token, per_token
     plain[[CONTEXT, PREFILL_CONTEXT]] = per_context, c["per_prefill_context_s"]
-    if _cached(shape):
-        plain[[PROMPT, CONTEXT, PREFILL_CONTEXT]] = 0.0
     for a, b in _tangents(shape, shape.config.max_num_batched_tokens, True):
         row = plain.copy()
-        row[DECODE] += b
-        row[PROMPT] += 0.0 if _cached(shape) else b
+        row[[DECODE, PROMPT]] += b
         yield a, row
-    if _cached(shape):
-        return
     for whole_tiles in (False, True):
         for a, b in _tangents(shape, seqs, whole_tiles):
             row = plain.copy()
-            row[DECODE] += min(b, shortest_prompt * (per_token - per_context))
+            row[DECODE] += min(b, most_s)
             row[ABOVE:] = _above(shape, not whole_tiles)
             yield a, row
 
@@ -95,46 +110,73 @@ def _stalls(shape: ShapeModel, seqs: int) -> Iterator[tuple[float, float]]:
         yield from ((2 * stall * at, stall * at * at) for at in np.linspace(0.3, 1, 8) * seqs)
 
 
-def mixed_work(tps: IntArray, chosen: Floats, prompts: IntArray, outputs: IntArray) -> tuple[Floats, float]:
-    """([k] GPU-seconds of each request when every token is computed in the shape that is best for it, and of a step).
+@dataclass(frozen=True, slots=True)
+class Work:
+    """GPU-seconds of an LLM's requests when every token is computed in the shape that is best for it.
+
+    each     [k] of each request
+    prefix   [k] of the prefix that it shares, once for all that have it
+    resumed  what resumptions may save of all of it
+    step     what each step of the longest path costs besides
+    """
+
+    each: Floats
+    prefix: Floats
+    resumed: float
+    step: float
+
+    def all(self, tokens: Tokens, longest: int) -> float:
+        """Of all requests, `longest` steps one after another."""
+        more = float(self.each.sum() + self.prefix[tokens.once > 0].sum()) - self.resumed
+        return max(0.0, more) + self.step * longest
+
+
+def mixed_work(tps: IntArray, chosen: Floats, tokens: Tokens, resumed: int) -> Work:
+    """`resumed`: the most tokens of own context that resumptions have.
 
     `chosen` [shapes, COLUMNS] is a valid charge of each shape. For one request the least cost of a token is a concave
     function of its context, so its mean over equally spaced contexts is at least that of its values at both ends.
-    The second is what each step of the longest path costs besides.
     """
     prices = tps[:, None] * chosen
-    p, decodes = prompts.astype(np.float64), (outputs - 1).astype(np.float64)
-    above = [np.maximum(p - start, 0) for start in TOKEN_BREAKS]
+    p, decodes = tokens.prompts.astype(np.float64), (tokens.outputs - 1).astype(np.float64)
+    own, shared = tokens.own.astype(np.float64), tokens.shared.astype(np.float64)
+    above = [np.maximum(own - start, 0) for start in TOKEN_BREAKS]
     none = np.zeros_like(p)
-    needs = np.array([np.ones_like(p), none, p, p, none, none, p * (p + 1) / 2, *above])
+    needs = np.array([np.ones_like(p), none, own, own, none, none, _prefill_context(tokens), *above])
     first = (prices @ needs).min(axis=0)
+    prefix = (prices[:, [PROMPT, PREFILL_CONTEXT]] @ np.array([shared, _up_to(tokens.shared)])).min(axis=0)
     flat = (prices[:, SLOT] + prices[:, DECODE] + prices[:, HELD])[:, None]
     slope = (prices[:, HELD] + prices[:, CONTEXT])[:, None]
-    ends = [(flat + slope * x).min(axis=0) for x in (p, p + np.maximum(decodes - 1, 0))]
-    return first + decodes * (ends[0] + ends[1]) / 2, float(prices[:, LONGEST].min())
+    ends = [(flat + slope * x).min(axis=0) for x in (own, own + np.maximum(decodes - 1, 0))]
+    each = first + decodes * (ends[0] + ends[1]) / 2
+    return Work(each, prefix, resumed * float(prices[:, CONTEXT].max()), float(prices[:, LONGEST].min()))
 
 
 def alone(
-    shapes: tuple[ShapeModel, ...], prompts: IntArray, outputs: IntArray
+    shapes: tuple[ShapeModel, ...], width: int, tokens: Tokens
 ) -> tuple[Floats, Floats, tuple[float, float]]:
     """[k, shapes] least seconds of each request alone in an engine, [k] the same with the best shape for each step.
 
     0 for a request without output: no engine serves it. The last two values are the longest prefill and the longest
     decode step among these.
     """
+    outputs = tokens.outputs
     decodes = np.maximum(outputs - 1, 0).astype(np.float64)
+    longest_end = int((tokens.prompts + outputs).max(initial=0))
+    own = tokens.own.astype(np.float64)
     first, low, high = [], [], []
     for shape in shapes:
         c = _coefficients(shape)
-        p = np.ones(len(prompts)) if _cached(shape) else prompts.astype(np.float64)
         least_s = c["per_sequence_s"] + float(_rest(shape, 1, True)[1])
-        prefill = least_s * np.ceil(p / shape.config.max_num_batched_tokens) + c["per_token_s"] * p
-        prefill += c["per_prefill_context_s"] * p * (p + 1) / 2
+        prefill = least_s * np.ceil(own / shape.config.max_num_batched_tokens) + c["per_token_s"] * own
+        prefill += c["per_prefill_context_s"] * _prefill_context(tokens)
         for price, start in zip(_above(shape, True), TOKEN_BREAKS, strict=True):
-            prefill += price * np.maximum(p - start, 0)
-        per_context = 0.0 if _cached(shape) else min(c["per_decode_context_s"], c["per_token_s"])
+            prefill += price * np.maximum(own - start, 0)
+        per_context = _per_context_s(shape, width, longest_end)
+        if _resumes(shape, width, longest_end):
+            per_context = min(per_context, c["per_prefill_context_s"])
         first.append(prefill)
-        low.append(least_s + c["per_token_s"] + per_context * p)
+        low.append(least_s + c["per_token_s"] + per_context * own)
         high.append(low[-1] + per_context * np.maximum(decodes - 1, 0))
     served = outputs > 0
     each = np.array([f + decodes * (a + b) / 2 for f, a, b in zip(first, low, high, strict=True)])
@@ -150,15 +192,38 @@ def alone(
 def longest_step_s(shape: ShapeModel, requests: int) -> float:
     """Seconds that no step with at most so many sequences exceeds."""
     config = shape.config
+    # On an asynchronous engine what has stopped may have one more slot, beside what it was waited for by.
+    requests = requests * 2 if config.async_scheduling else requests
     seqs, tokens = min(config.max_num_seqs, requests), config.max_num_batched_tokens
     tokens = min(tokens, seqs * config.max_model_len)
     context = min(config.usable_blocks * config.block_size, seqs * config.max_model_len)
     return shape.latency.seconds(seqs, tokens, float(tokens) * config.max_model_len, seqs, float(context))
 
 
-def _cached(shape: ShapeModel) -> bool:
-    """Whether prompts may be found in the KV cache: then one token of each is all that is computed for certain."""
-    return shape.config.prefix_caching
+def _resumes(shape: ShapeModel, width: int, longest_end: int) -> bool:
+    """Whether preempted requests may find their own blocks again, so that one token of a recomputation is all that is
+    computed for certain. Not where no request is ever preempted: all that run at a time have room.
+    """
+    config = shape.config
+    each = -(-longest_end // config.block_size) + 1
+    return config.prefix_caching and min(config.max_num_seqs, width) * each > config.usable_blocks
+
+
+def _per_context_s(shape: ShapeModel, width: int, longest_end: int) -> float:
+    """What a token of context costs at least, of a decode or of the recomputation that stands for it."""
+    c = _coefficients(shape)
+    least_s = min(c["per_decode_context_s"], c["per_token_s"])
+    counted = shape.config.scheduling_policy == "fcfs" or not _resumes(shape, width, longest_end)
+    return least_s if counted else min(least_s, c["per_prefill_context_s"])
+
+
+def resumed_tokens(shape: ShapeModel, width: int, tokens: Tokens, moves: int) -> int:
+    """The most tokens of own context that all resumptions together have; waiting requests leave engines `moves` times."""
+    ends = tokens.prompts + tokens.outputs
+    if len(ends) == 0 or not _resumes(shape, width, int(ends.max())):
+        return 0
+    held = -(-ends // shape.config.block_size) + 1
+    return int(shape.config.block_size * (held.sum() + (len(held) + moves) * held.max()))
 
 
 def _coefficients(shape: ShapeModel) -> dict[str, float]:

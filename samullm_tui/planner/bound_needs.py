@@ -12,6 +12,7 @@ from samullm_tui.planner.bound_area import Demand, demand_of
 from samullm_tui.planner.bound_certain import once_gpu_s
 from samullm_tui.planner.bound_charges import alone, longest_step_s
 from samullm_tui.planner.bound_path import depth, finishes, own_paths, paths
+from samullm_tui.planner.bound_prefixes import tokens_of
 from samullm_tui.planner.bound_tokens import computed_tokens
 from samullm_tui.planner.shapes import sizes_of
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
@@ -27,6 +28,9 @@ class Needs:
 
     alone_s [n, shapes], best_s [n], load_s [LLMs, shapes], switch_s [LLMs]   see `bound_path.finishes`
     work_gpu_s  [n] the least work of each request
+    prefix_gpu_s  [n] the least work of the prefix that it shares, once for its whole group
+    group       [n] see `bound_prefixes`
+    resumed_gpu_s  for each LLM what resumptions may save of all of it
     over_s      no step is longer; 0 where no stage ends before everything is finished
     early_s     what the ends of all stages together may save on a path
     """
@@ -36,6 +40,9 @@ class Needs:
     load_s: Floats
     switch_s: Floats
     work_gpu_s: Floats
+    prefix_gpu_s: Floats
+    group: IntArray
+    resumed_gpu_s: dict[int, float]
     demands: dict[int, Demand]
     over_s: float
     early_s: float
@@ -55,13 +62,16 @@ def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
     """For at least one request."""
     table = problem.table
     prompts, outputs = computed_tokens(problem, output_tokens)
+    tokens = tokens_of(problem, prompts, outputs)
     width = paths(table)
     longest = own_paths(table, outputs[:, None].astype(np.float64))[:, 0]
     used = np.flatnonzero(width).tolist()
     most = max(len(llm.shapes) for llm in problem.llms)
-    alone_s, best_s, work_gpu_s = np.full((len(table), most), np.inf), *np.zeros((2, len(table)))
+    alone_s, best_s = np.full((len(table), most), np.inf), np.zeros(len(table))
+    work_gpu_s, prefix_gpu_s = np.zeros((2, len(table)))
     load_s, switch_s = np.full((len(problem.llms), most), np.inf), np.zeros(len(problem.llms))
     demands: dict[int, Demand] = {}
+    resumed_gpu_s: dict[int, float] = {}
     over_s = prefill_s = decode_s = 0.0
     for llm in used:
         mine = np.flatnonzero(table.llm == llm)
@@ -70,19 +80,19 @@ def needs_of(problem: Problem, output_tokens: IntArray) -> Needs:
         seqs = int(width[llm])
         step_s = max(longest_step_s(shape, seqs) for shape in shapes) if len(used) > 1 else 0.0
         load_s[llm, : len(shapes)], switch_s[llm] = loads, min(loads)
-        alone_s[mine, : len(shapes)], best_s[mine], cut_s = alone(shapes, prompts[mine], outputs[mine])
+        alone_s[mine, : len(shapes)], best_s[mine], cut_s = alone(shapes, seqs, tokens.of(mine))
         over_s, prefill_s, decode_s = max(over_s, step_s), max(prefill_s, cut_s[0]), max(decode_s, cut_s[1])
         served = mine[outputs[mine] > 0]
-        demand, work_gpu_s[served] = demand_of(
-            shapes, seqs, int(longest[llm]), prompts[served], outputs[served]
-        )
+        demand, work = demand_of(shapes, seqs, int(longest[llm]), tokens.of(served), len(used) * problem.gpus)
+        work_gpu_s[served], prefix_gpu_s[served], resumed_gpu_s[llm] = work.each, work.prefix, work.resumed
         once = once_gpu_s(
             problem, output_tokens, llm, shapes, (demand.work_gpu_s, prompts[mine], outputs[mine])
         )
         demands[llm] = replace(demand, once_gpu_s=once)
     ends, prefills = len(used) - 1, min(len(used) - 1, depth(table))
     early_s = prefills * max(prefill_s, decode_s) + (ends - prefills) * decode_s
-    return Needs(alone_s, best_s, load_s, switch_s, work_gpu_s, demands, over_s, early_s)
+    own_s = (alone_s, best_s, load_s, switch_s)
+    return Needs(*own_s, work_gpu_s, prefix_gpu_s, tokens.group, resumed_gpu_s, demands, over_s, early_s)
 
 
 def _placeable(problem: Problem, llm: LLMModel) -> tuple[ShapeModel, ...]:

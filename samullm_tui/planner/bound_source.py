@@ -45,8 +45,13 @@ def _hurried_s(problem: Problem, needs: Needs, source: int, size: Size) -> float
     room, beside, load_s = _others_room(problem, needs, source, size.gpus)
     if beside > 0:
         return source_s
-    work_gpu_s = float(needs.work_gpu_s[problem.table.llm != source].sum())
-    return source_s + load_s + work_gpu_s / room - needs.early_s - needs.over_s
+    work_gpu_s = float(needs.work_gpu_s[problem.table.llm != source].sum()) - _resumed_gpu_s(needs, source)
+    return source_s + load_s + max(work_gpu_s, 0.0) / room - needs.early_s - needs.over_s
+
+
+def _resumed_gpu_s(needs: Needs, source: int) -> float:
+    """GPU-seconds of the others' work that engines may save by what is in their KV cache after a preemption."""
+    return sum(saved for llm, saved in needs.resumed_gpu_s.items() if llm != source)
 
 
 def _others_room(problem: Problem, needs: Needs, source: int, gpus: int) -> tuple[int, int, float]:
@@ -73,6 +78,19 @@ def _with_first_stage(
     return first_that(fits, max(least_s, path_s, later_s))
 
 
+def _prefixes(needs: Needs, llm: IntArray, order: IntArray) -> Floats:
+    """[k] GPU-seconds of shared prefixes, each with the last in `order` of those that have it: all of them before it.
+
+    Of a group's prefixes it is the last one's, which is no longer than the longest.
+    """
+    groups = np.column_stack([llm[order], needs.group[order]])[::-1]
+    _, last = np.unique(groups, axis=0, return_index=True)
+    last = len(order) - 1 - last
+    seconds = np.zeros(len(order))
+    seconds[last] = needs.prefix_gpu_s[order[last]]
+    return np.where(needs.group[order] >= 0, seconds, 0.0)
+
+
 def _later(problem: Problem, needs: Needs, source: int, stage: FirstStage, finish_s: Floats) -> float:
     """When the work that cannot begin before a time is done at the earliest, the most over all times.
 
@@ -85,7 +103,8 @@ def _later(problem: Problem, needs: Needs, source: int, stage: FirstStage, finis
     np.maximum.at(ready_s, children, finish_s[table.parents])
     consumers = np.flatnonzero(table.llm != source)
     last_first = consumers[np.argsort(-ready_s[consumers], kind="stable")]
-    gpu_s = np.cumsum(needs.work_gpu_s[last_first])
+    gpu_s = np.cumsum(needs.work_gpu_s[last_first] + _prefixes(needs, table.llm, last_first))
+    gpu_s = np.maximum(gpu_s - _resumed_gpu_s(needs, source), 0.0)
     from_s, all_from_s = np.maximum(ready_s[last_first], load_s), stage.end_s + load_s
     end_s = (gpu_s + beside * from_s + (room - beside) * all_from_s) / room
     if beside > 0:

@@ -1,8 +1,8 @@
 """Whole applications: many engines at once, stage by stage.
 
 A step in progress when its stage ends is finished: its tokens count, and a request that it ends has a `finish_s`
-less than one step after the stage's end. Between two stages an engine that goes on is written down: an asynchronous
-one lets go of what has finished at once there, and of a prefix cache only what running requests hold is kept.
+less than one step after the stage's end. Between two stages an engine that goes on is written down whole: it does
+what it would have done without the stage's end, as long as it keeps its requests.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.dealing import deal
 from samullm_tui.simulate.graph import Links, no_links
-from samullm_tui.simulate.options import set_options
+from samullm_tui.simulate.options import SharedBlocks, set_options
+from samullm_tui.simulate.prefixes import read_back, write_down
 from samullm_tui.simulate.problem import (
+    CacheState,
     EngineState,
     LLMModel,
     PlanTrace,
@@ -29,18 +31,26 @@ from samullm_tui.simulate.problem import (
     StageTrace,
 )
 from samullm_tui.simulate.state import (
+    ADMITTED,
+    BLANK,
     BUSY,
     CLOCK,
     END,
     ENGINE,
-    LEAVERS,
+    HELD,
+    IDLE_FROM,
     LEFT,
     LLM,
     PHASE,
     PROMPT,
+    REFS,
     REFUSALS,
     REFUSED,
     RUNNING,
+    SEEN,
+    SHARING,
+    USABLE,
+    USED,
     WAIT_COUNT,
     State,
     make_state,
@@ -86,6 +96,9 @@ def simulate_stage(
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
     engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
+    for e, replica in enumerate(replicas):
+        if replica in kept:
+            engine_of[kept[replica].leaving] = e
     served = np.flatnonzero(engine_of >= 0)
     row_of = np.full(len(engine_of), -1, np.int64)
     row_of[served] = np.arange(len(served))
@@ -209,13 +222,14 @@ def stage_state(
     engines = [(shape.config, shape.latency) for shape in shapes]
     output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     caching = any(shape.config.prefix_caching for shape in shapes)
-    shared = problem.shared(output_tokens, served) if caching else None
+    shared = problem.shared(output_tokens) if caching else None
     slots = shared.slots if shared else 0
     links = served_links(problem.links, served, row_of)
     s = make_state(len(served), engines, llms=len(problem.llms), links=links, slots=slots)
     if any(not shape.config.plain for shape in shapes):
         priority = None if problem.priority is None else problem.priority[served]
-        set_options(s, output_tokens[served], table.max_tokens[served], shared, priority)
+        own = SharedBlocks(shared.first[served], shared.tokens[served], slots) if shared else None
+        set_options(s, output_tokens[served], table.max_tokens[served], own, priority)
     graph = (table.parent_start, table.parents, table.fed)
     sizes = (table.llm, table.prompt_tokens, output_tokens)
     place(s, served, engine_of, *sizes, *graph, progress.done, progress.generated, progress.finish_s)
@@ -234,18 +248,28 @@ def served_links(links: Links, served: IntArray, row_of: IntArray) -> Links:
 def idle(clock_s: float) -> EngineState:
     """A running engine with nothing to do."""
     none = np.zeros(0, np.int64)
-    return EngineState(clock_s, none, none, none, none, none)
+    return EngineState(clock_s, none, none, none, none, none, none, clock_s)
 
 
 def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntArray) -> None:
     """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
     s.clock[e, CLOCK] = max(start_s, state.clock_s)
-    waiting = row_of[state.waiting]
+    s.clock[e, SEEN] = state.seen_s
+    running, waiting = row_of[state.running], row_of[state.waiting]
     stays = s.req[waiting, ENGINE] == e
-    prompts = np.concatenate(
-        [state.prompts[: len(state.running)], state.prompts[len(state.running) :][stays]]
-    )
-    restore(s, e, row_of[state.running], state.computed, waiting[stays], prompts)
+    here = np.concatenate([np.full(len(running), True), stays])
+    restore(s, e, running, state.computed, state.phases, waiting[stays], state.prompts[here])
+    cache = state.cache
+    if cache is None:
+        return
+    rows = np.concatenate([running, waiting])[here]
+    s.option[rows[:, None], [HELD, IDLE_FROM, ADMITTED]] = cache.options[here][:, [HELD, IDLE_FROM, ADMITTED]]
+    s.cache[e, :, REFS] = cache.refs
+    s.eng[e, BLANK] = cache.blank
+    nodes = cache.nodes.copy()
+    owner = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
+    nodes[:, 1] = np.where((owner >= 0) & (s.req[owner, ENGINE] == e), owner, -1)
+    read_back(s, e, nodes)
 
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
@@ -294,13 +318,30 @@ def busy_s(
 
 
 def engine_after(s: State, e: int, assigned: IntArray, served: IntArray) -> EngineState:
-    running = np.zeros(s.eng[e, RUNNING] - s.eng[e, LEAVERS], np.int64)
+    running = np.zeros(s.eng[e, RUNNING], np.int64)
     waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
-    computed = np.zeros_like(running)
-    waiting = waiting[: export(s, e, running, computed, waiting)]
-    prompts = s.req[np.concatenate([running, waiting]), PROMPT]
-    clock_s = float(s.clock[e, CLOCK])
-    return EngineState(clock_s, served[running], computed, served[waiting], prompts, assigned)
+    computed, phases = np.zeros_like(running), np.zeros_like(running)
+    waiting = waiting[: export(s, e, running, computed, phases, waiting)]
+    rows = np.concatenate([running, waiting])
+    return EngineState(
+        clock_s=float(s.clock[e, CLOCK]),
+        running=served[running],
+        computed=computed,
+        waiting=served[waiting],
+        prompts=s.req[rows, PROMPT],
+        assigned=assigned,
+        phases=phases,
+        seen_s=float(s.clock[e, SEEN]),
+        cache=cache_after(s, e, rows, served) if s.eng[e, SHARING] else None,
+    )
+
+
+def cache_after(s: State, e: int, rows: IntArray, served: IntArray) -> CacheState:
+    """`rows`: the requests that run, then those that were preempted."""
+    nodes = np.zeros((int(s.eng[e, USABLE] - s.eng[e, USED] - s.eng[e, BLANK]), 3), np.int64)
+    nodes = nodes[: write_down(s, e, nodes)].copy()
+    nodes[:, 1] = np.where(nodes[:, 1] >= 0, served[nodes[:, 1]], -1)
+    return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes, s.option[rows])
 
 
 class Spans:

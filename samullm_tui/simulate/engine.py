@@ -45,6 +45,8 @@ from samullm_tui.simulate.state import (
     READY,
     RUNNING,
     SETTLED,
+    SHARED,
+    SLOT,
     STOP_AT_FINISH,
     STOPS,
     TOKENS,
@@ -81,14 +83,13 @@ class Snapshot:
     slots: Mapping[int, int]
     free: tuple[int, ...]
     leaving: tuple[int, ...]
+    prefixes: Mapping[int, tuple[int, int]]
+    slots_used: int
     submitted: int
 
 
 class EngineSimulation:
-    """One engine that requests are submitted to as they come. Times are absolute seconds from the clock's zero.
-
-    One that caches prefixes finds the blocks of preempted requests again; what requests share it is not told.
-    """
+    """One engine that requests are submitted to as they come. Times are absolute seconds from the clock's zero."""
 
     def __init__(self, config: EngineConfig, latency: IterationLatency, capacity: int = 1024) -> None:
         """`capacity` requests fit before the arrays grow."""
@@ -98,6 +99,8 @@ class EngineSimulation:
         self._keys = np.zeros(max(capacity, 1), np.int64)
         self._slots: dict[int, int] = {}
         self._free = list(range(len(self._keys) - 1, -1, -1))
+        self._prefixes: dict[int, tuple[int, int]] = {}  # the slot of its first block, how many slots
+        self._slots_used = 0
         self._leaving: list[int] = []  # finished, but still on the running list of an asynchronous engine
         self._submitted = 0
 
@@ -141,12 +144,15 @@ class EngineSimulation:
         generated: int = 0,
         *,
         stops: bool = False,
+        prefix: int = -1,
+        prefix_tokens: int = 0,
         priority: int = 0,
     ) -> None:
         """A request under a key that no unfinished request has.
 
         `generated` of its `output_tokens` exist already (it comes from another engine): they are computed again as
-        part of its prompt. `stops`: it ends by itself, not by its max_tokens. Raises InputError when the engine could
+        part of its prompt. `stops`: it ends by itself, not by its max_tokens. Requests with one `prefix` begin with the
+        same tokens (-1: none), `prefix_tokens` of its prompt are of that beginning. Raises InputError when the engine could
         never finish it, ValueError for a key in use.
         """
         if key in self._slots:
@@ -167,6 +173,7 @@ class EngineSimulation:
             self._state.option[slot, [PREFIX, IDLE]] = -1
             self._state.option[slot, STOPS] = stops
             self._state.option[slot, PRIORITY] = priority
+            self._share(slot, prefix, min(prefix_tokens, prompt_tokens - 1))
         self._state.times[slot] = np.nan
         self._state.times[slot, READY] = arrival_s
         self._keys[slot] = key
@@ -214,8 +221,8 @@ class EngineSimulation:
 
     def snapshot(self) -> Snapshot:
         state = State._make(array.copy() for array in self._state)
-        lists = (dict(self._slots), tuple(self._free), tuple(self._leaving))
-        return Snapshot(state, self._keys.copy(), *lists, self._submitted)
+        lists = (dict(self._slots), tuple(self._free), tuple(self._leaving), dict(self._prefixes))
+        return Snapshot(state, self._keys.copy(), *lists, self._slots_used, self._submitted)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Exactly as it was at the snapshot, which can be restored again."""
@@ -224,7 +231,36 @@ class EngineSimulation:
         self._slots = dict(snapshot.slots)
         self._free = list(snapshot.free)
         self._leaving = list(snapshot.leaving)
+        self._prefixes = dict(snapshot.prefixes)
+        self._slots_used = snapshot.slots_used
         self._submitted = snapshot.submitted
+
+    def _share(self, slot: int, prefix: int, tokens: int) -> None:
+        """Which blocks it shares; makes room for them where nobody had them before."""
+        blocks = tokens // self.config.block_size
+        if not self.config.prefix_caching or prefix < 0 or blocks < 1:
+            return
+        first, had = self._prefixes.get(prefix, (-1, 0))
+        if blocks > had:
+            first = self._make_slots(first, had, blocks)
+            self._prefixes[prefix] = (first, blocks)
+        self._state.option[slot, PREFIX] = first
+        self._state.option[slot, SHARED] = tokens
+
+    def _make_slots(self, old: int, had: int, blocks: int) -> int:
+        """The first of `blocks` new slots, to which what is cached in the `had` slots from `old` on moves."""
+        first, self._slots_used = self._slots_used, self._slots_used + blocks
+        missing = self._slots_used - self._state.cache.shape[1]
+        if missing > 0:
+            more = np.full((1, missing + self._slots_used, 2), -1, np.int64)
+            self._state = self._state._replace(cache=np.concatenate([self._state.cache, more], axis=1))
+        if had:
+            s = self._state
+            s.cache[0, first : first + had] = s.cache[0, old : old + had]
+            s.option[s.option[:, PREFIX] == old, PREFIX] = first
+            of_old = (s.lru[0, :, SLOT] >= old) & (s.lru[0, :, SLOT] < old + had)
+            s.lru[0, of_old, SLOT] += first - old
+        return first
 
     def _release(self, slot: int) -> None:
         self._state.req[slot, PHASE] = OUTSIDE
@@ -234,7 +270,8 @@ class EngineSimulation:
         """Twice the room. Whatever has one entry for each request gets longer; everything else is taken over."""
         old, before = self._state, len(self._keys)
         new = make_state(2 * before, [(self.config, self.latency)])
-        for name in ("eng", "clock", "hist", "misc", "llm", "cache", "lru"):
+        new = new._replace(cache=old.cache)
+        for name in ("eng", "clock", "hist", "misc", "llm", "lru"):
             getattr(new, name)[:] = getattr(old, name)
         new.option[: len(old.option)] = old.option
         new.req[:before] = old.req

@@ -33,19 +33,41 @@ from samullm_tui.simulate.state import (
     SHARED,
     SLOT,
     TOKENS,
+    USABLE,
     USED,
+    State,
     compiled,
 )
 
-__all__ = ["adopt", "cached_tokens", "find_again", "found", "free_cached", "give_away", "publish"]
+__all__ = [
+    "adopt",
+    "cached_tokens",
+    "found",
+    "free_cached",
+    "give_away",
+    "publish",
+    "read_back",
+    "write_down",
+]
 
 
 @compiled
 def link(lru: I64, eng: I64, count: int, owner: int, slot: int) -> int:
-    """Puts cached blocks at the end, most recently used. Returns their node."""
-    node = eng[LRU_SPARE]
-    eng[LRU_SPARE] = lru[node, AFTER]
+    """Puts cached blocks at the end, most recently used. Returns their node.
+
+    Blocks that nobody can find again are one node with those like them that they follow: -1 when there is nothing
+    before them either, as they are then as good as blank.
+    """
     last = eng[LRU_TAIL]
+    if owner < 0 and slot < 0:
+        if last < 0:
+            eng[BLANK] += count
+            return -1
+        if lru[last, OWNER] < 0 and lru[last, SLOT] < 0:
+            lru[last, COUNT] += count
+            return int(last)
+    node = eng[LRU_SPARE]
+    eng[LRU_SPARE] = node + 1 + lru[node, AFTER]
     lru[node, BEFORE] = last
     lru[node, AFTER] = -1
     if last >= 0:
@@ -71,7 +93,7 @@ def unlink_node(lru: I64, eng: I64, node: int) -> None:
         lru[after, BEFORE] = before
     else:
         eng[LRU_TAIL] = before
-    lru[node, AFTER] = eng[LRU_SPARE]
+    lru[node, AFTER] = eng[LRU_SPARE] - node - 1
     eng[LRU_SPARE] = node
 
 
@@ -178,19 +200,32 @@ def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
 
 
 @compiled
-def find_again(req: I64, option: I64, cache: I64, eng: I64, r: int) -> int:
-    """Shares again what a running request has computed, on an engine that was written down and forgot the rest.
+def write_down(s: State, e: int, nodes: I64) -> int:
+    """Reads what is cached and nobody holds, least recently used first, into `nodes`: blocks, owner and slot."""
+    i = 0
+    node = s.eng[e, LRU_HEAD]
+    while node >= 0:
+        nodes[i, 0] = s.lru[e, node, COUNT]
+        nodes[i, 1] = s.lru[e, node, OWNER]
+        nodes[i, 2] = s.lru[e, node, SLOT]
+        i += 1
+        node = s.lru[e, node, AFTER]
+    return i
 
-    Returns the blocks that requests before it hold already.
-    """
-    held = 0
-    if option[r, PREFIX] >= 0:
-        limit = min(sharable(req, option, eng, r), req[r, COMPUTED] // eng[BLOCK])
-        for slot in range(option[r, PREFIX], option[r, PREFIX] + limit):
-            held += cache[slot, REFS] > 0
-            cache[slot, REFS] = max(cache[slot, REFS], 0) + 1
-        option[r, HELD] = limit
-    return held
+
+@compiled
+def read_back(s: State, e: int, nodes: I64) -> None:
+    """Caches again what `write_down` read, after `cache` and BLANK are as they were."""
+    eng = s.eng[e]
+    free = eng[BLANK]
+    for i in range(nodes.shape[0]):
+        node = link(s.lru[e], eng, nodes[i, 0], nodes[i, 1], nodes[i, 2])
+        free += nodes[i, 0]
+        if nodes[i, 1] >= 0:
+            s.option[nodes[i, 1], IDLE] = node
+        if nodes[i, 2] >= 0:
+            s.cache[e, nodes[i, 2], NODE] = node
+    eng[USED] = eng[USABLE] - free
 
 
 @compiled

@@ -19,9 +19,19 @@ from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, links_of, prompts_of, units_of
 from samullm_tui.simulate.options import SharedBlocks, share
+from samullm_tui.simulate.state import DONE
 from samullm_tui.simulate.work import EngineWork
 
-__all__ = ["EngineState", "LLMModel", "PlanTrace", "Problem", "Progress", "ShapeModel", "StageTrace"]
+__all__ = [
+    "CacheState",
+    "EngineState",
+    "LLMModel",
+    "PlanTrace",
+    "Problem",
+    "Progress",
+    "ShapeModel",
+    "StageTrace",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -100,14 +110,25 @@ class Problem:
         """[n] prompt tokens to expect, with the outputs that are fed."""
         return prompts_of(self.table, self.expected_tokens)
 
-    def shared(self, output_tokens: IntArray, served: IntArray) -> SharedBlocks | None:
-        """The blocks that the requests `served` have in common; what is fed to a prompt is part of it."""
+    @cached_property
+    def prefix(self) -> IntArray | None:
+        """[n] as the table's, -1 also for a prefix that one request alone has. None: no two requests share one."""
+        given = self.table.prefix
+        if given is None or self.table.prefix_tokens is None or not (given >= 0).any():
+            return None
+        _, which, times = np.unique(
+            np.column_stack([self.table.llm, given]), axis=0, return_inverse=True, return_counts=True
+        )
+        shared = (given >= 0) & (times[which.reshape(-1)] > 1)
+        return np.where(shared, given, -1) if shared.any() else None
+
+    def shared(self, output_tokens: IntArray) -> SharedBlocks | None:
+        """The blocks that requests have in common; what is fed to a prompt is part of it."""
         table = self.table
-        if table.prefix is None or table.prefix_tokens is None:
+        if self.prefix is None or table.prefix_tokens is None:
             return None
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
-        prompts = prompts_of(table, output_tokens)[served]
-        return share(table.prefix[served], table.prefix_tokens[served], prompts, block_size)
+        return share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
 
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""
@@ -118,6 +139,23 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheState:
+    """The prefix cache of a running engine between two stages.
+
+    blank    free blocks with nothing in them
+    refs     [slots] requests that hold each shared block, -1 where it is not cached
+    nodes    [k, 3] what is cached and nobody holds, least recently used first: blocks, the preempted request that they
+             are of or -1, the slot or -1
+    options  [running + waiting, 8] the rows of `simulate.state`
+    """
+
+    blank: int
+    refs: IntArray
+    nodes: IntArray
+    options: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """A running engine between two stages. It starts no step before `clock_s`.
 
@@ -125,6 +163,9 @@ class EngineState:
     waiting   preempted requests, which stand first in the queue, in its order
     prompts   tokens of the prompts of running and waiting, as this engine got them
     assigned  unfinished requests dealt to it, those above included
+    phases    `simulate.state`'s phase of each that runs: an asynchronous engine has finished ones among them
+    seen_s    until when arrivals are seen by the next schedule of an asynchronous engine
+    cache     of an engine with prefix caching
     """
 
     clock_s: float
@@ -133,6 +174,14 @@ class EngineState:
     waiting: IntArray
     prompts: IntArray
     assigned: IntArray
+    phases: IntArray
+    seen_s: float
+    cache: CacheState | None = None
+
+    @property
+    def leaving(self) -> IntArray:
+        """Requests that have finished and only keep their place for one more schedule."""
+        return self.running[self.phases >= DONE]
 
 
 @dataclass(frozen=True)

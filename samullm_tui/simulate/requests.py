@@ -85,6 +85,7 @@ __all__ = [
     "dequeue",
     "enqueue",
     "finish_settled",
+    "leave",
     "let_go",
     "preempt",
     "queue_head",
@@ -294,7 +295,13 @@ def end(s: State, e: int, r: int, now: float) -> None:
 def linger(s: State, e: int, r: int) -> None:
     """A limit is foreseen; a stop is not, and costs a slot in the step that is scheduled without knowing it."""
     eng = s.eng[e]
-    wasting = s.option[r, STOPS] and s.req[r, LIMIT] < eng[MAX_LEN]
+    leave(s, e, r, bool(s.option[r, STOPS] and s.req[r, LIMIT] < eng[MAX_LEN]))
+
+
+@compiled
+def leave(s: State, e: int, r: int, wasting: bool) -> None:
+    """R has finished and keeps its place until the next step is scheduled; `wasting`: with a slot in it."""
+    eng = s.eng[e]
     s.req[r, PHASE] = WASTING if wasting else LEAVING
     s.req[r, POS] = -1
     if eng[LEAVE_TAIL] >= 0:

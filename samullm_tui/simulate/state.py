@@ -51,6 +51,7 @@ REFS, NODE = range(2)
 
 # Columns of lru [E, nodes, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
 # blocks of the waiting request OWNER (or of nobody: -1), the last block first; or one shared block, of slot SLOT.
+# Of a node that is not in use AFTER tells how far behind the node after it the next such one is: 0 at the beginning.
 AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 
 # Columns of eng. SETTLES counts requests that settled; LEAVERS are leaving, WASTERS of them for one more slot; BLANK
@@ -159,7 +160,6 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     row[BY_PRIORITY] = config.scheduling_policy == "priority"
     row[SHARING] = config.prefix_caching
     row[BLANK] = config.usable_blocks
-    state.lru[e, :, AFTER] = np.arange(1, state.lru.shape[1] + 1)
     state.latency[e] = latency.vector()
 
 

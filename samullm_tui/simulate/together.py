@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.simulate.kernel import advance, next_action_s
-from samullm_tui.simulate.prefixes import find_again
 from samullm_tui.simulate.queues import append
-from samullm_tui.simulate.requests import arrive, blocks, enqueue, settle
+from samullm_tui.simulate.requests import arrive, blocks, enqueue, leave, settle
 from samullm_tui.simulate.state import (
-    ADMITTED,
-    BLANK,
     BLOCK,
     BLOCKED,
     BY_PRIORITY,
@@ -48,13 +45,12 @@ from samullm_tui.simulate.state import (
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
-    SEEN,
     SETTLED,
-    SHARING,
     TOKENS,
     USED,
     WAIT_HEAD,
     WAITING,
+    WASTING,
     State,
     compiled,
 )
@@ -106,6 +102,7 @@ def place(
         s.req[row, BLOCKED] = blocked
         s.req[row, ENGINE] = engine_of[r]
         s.times[row, READY] = ready_s
+        s.times[row, FINISH] = finish_s[r]
 
 
 @compiled
@@ -125,10 +122,9 @@ def link_served(
 
 
 @compiled
-def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts: I64) -> None:
-    """KV cache and preempted requests of a kept engine, as `export` read them. What only its prefix cache held is gone."""
+def restore(s: State, e: int, running: I64, computed: I64, phases: I64, waiting: I64, prompts: I64) -> None:
+    """KV cache and preempted requests of a kept engine, as `export` read them, its prefix cache aside."""
     eng = s.eng[e]
-    s.clock[e, SEEN] = s.clock[e, CLOCK]
     for i in range(running.size):
         r = running[i]
         s.req[r, PROMPT] = prompts[i]
@@ -138,13 +134,10 @@ def restore(s: State, e: int, running: I64, computed: I64, waiting: I64, prompts
         s.times[r, SCHEDULED] = s.clock[e, CLOCK]  # known to have run, should it be preempted
         append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
         eng[RUNNING] += 1
-        found = 0
-        if eng[SHARING]:
-            s.option[r, ADMITTED] = prompts[i]
-            found = find_again(s.req, s.option, s.cache[e], eng, r)
-        eng[BLANK] -= blocks(computed[i], eng[BLOCK]) - found
-        eng[USED] += blocks(computed[i], eng[BLOCK]) - found
-        if computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
+        eng[USED] += blocks(computed[i], eng[BLOCK])
+        if phases[i] >= DONE:
+            leave(s, e, r, phases[i] == WASTING)
+        elif computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
             settle(s, e, r)
     for i in range(waiting.size):
         r = waiting[i]
@@ -170,9 +163,9 @@ def arrivals(s: State) -> None:
 
 
 @compiled
-def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
+def export(s: State, e: int, running: I64, computed: I64, phases: I64, waiting: I64) -> int:
     """Reads the running list with the tokens in the KV cache, and the preempted requests, into arrays that are long
-    enough. What has finished and is only leaving is not read.
+    enough.
 
     Returns how many were preempted: all others in the queue stand behind them, in the order of their arrival.
     """
@@ -180,12 +173,12 @@ def export(s: State, e: int, running: I64, computed: I64, waiting: I64) -> int:
     r = eng[RUN_HEAD]
     i = 0
     while r >= 0:
-        if s.req[r, PHASE] < DONE:
-            running[i] = r
-            computed[i] = s.req[r, COMPUTED]
-            if s.req[r, PHASE] == SETTLED:
-                computed[i] += eng[DECODED]
-            i += 1
+        running[i] = r
+        computed[i] = s.req[r, COMPUTED]
+        phases[i] = s.req[r, PHASE]
+        if s.req[r, PHASE] == SETTLED:
+            computed[i] += eng[DECODED]
+        i += 1
         r = s.req[r, NEXT]
     preempted = 0
     r = eng[WAIT_HEAD]

@@ -69,7 +69,7 @@ def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
         workload=workload,
         expected=inputs.problem.expected_tokens,
         make_engine=make,
-        make_request=_RequestMaker(workload, truth),
+        make_request=_RequestMaker(workload, inputs, truth),
         footprint=_footprints(spec, inputs, workload),
         rates=_rates(inputs.problem),
     )
@@ -94,25 +94,35 @@ def _rates(problem: Simulated) -> Callable[[Replica], Rates]:
 
 
 class _RequestMaker:
-    """Renders prompts for real engines; tells simulated ones the true length instead."""
+    """Renders prompts for real engines; tells simulated ones the true length and the shared prefix instead."""
 
-    def __init__(self, workload: Workload, truth: IntArray | None) -> None:
+    def __init__(self, workload: Workload, inputs: ForecastInputs, truth: IntArray | None) -> None:
         self._workload = workload
+        self._prefix = inputs.problem.prefix
         self._truth = truth
 
     def __call__(
         self, index: int, key: int, prompt_tokens: int, output_of: Callable[[int], str]
     ) -> GenerateRequest:
         if self._truth is not None:
-            return GenerateRequest(
-                key=key, prompt_tokens=prompt_tokens, output_tokens=int(self._truth[index])
-            )
+            return self._simulated(index, key, prompt_tokens, int(self._truth[index]))
         return GenerateRequest(
             key=key,
             prompt=self._workload.prompt(index, output_of),
             chat=self._workload.request_node(index).chat,
             sampling=self._workload.sampling(index),
             prompt_tokens=prompt_tokens,
+        )
+
+    def _simulated(self, index: int, key: int, prompt_tokens: int, output_tokens: int) -> GenerateRequest:
+        table, prefix = self._workload.table, -1 if self._prefix is None else int(self._prefix[index])
+        return GenerateRequest(
+            key=key,
+            sampling={"max_tokens": int(table.max_tokens[index])},
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            prefix=prefix,
+            prefix_tokens=0 if prefix < 0 or table.prefix_tokens is None else int(table.prefix_tokens[index]),
         )
 
 

@@ -71,6 +71,29 @@ engine = { max_num_seqs = 7, max_num_batched_tokens = 4096, num_gpu_blocks_overr
     assert config.max_model_len == 1024
 
 
+@pytest.mark.parametrize(
+    ("cluster", "engine", "expected"),
+    [
+        ("a100-80g:1", "", (True, True, "fcfs")),
+        ("cpu:1", "", (False, True, "fcfs")),
+        ("a100-80g:1", "engine = { enable_prefix_caching = false }", (True, False, "fcfs")),
+        (
+            "a100-80g:1",
+            'engine = { async_scheduling = false, scheduling_policy = "priority" }',
+            (False, True, "priority"),
+        ),
+    ],
+)
+def test_the_schedule_is_that_of_the_engine_as_it_will_run(
+    tmp_path: Path, cluster: str, engine: str, expected: tuple[bool, bool, str]
+) -> None:
+    """vLLM's own defaults for the device, unless the application says otherwise."""
+    checkpoint = "tiny:llama"
+    lines = f'checkpoint = "{checkpoint}"\ncontext = 2048\n{engine}'
+    config = inputs(tmp_path, cluster, {"v": lines}).problem.llms[0].shapes[0].config
+    assert (config.async_scheduling, config.prefix_caching, config.scheduling_policy) == expected
+
+
 def test_less_memory_means_fewer_blocks(tmp_path: Path) -> None:
     plain = inputs(tmp_path, "a100-80g:8", {"v": 'checkpoint = "lmsys/vicuna-13b-v1.5"'})
     lines = 'checkpoint = "lmsys/vicuna-13b-v1.5"\nengine = { gpu_memory_utilization = 0.6 }'

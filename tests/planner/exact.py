@@ -19,6 +19,7 @@ from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound_charges import DECODE, LONGEST, PROMPT, SLOT, alone, charges, longest_step_s
 from samullm_tui.planner.bound_path import finishes
+from samullm_tui.planner.bound_prefixes import Tokens
 from samullm_tui.planner.bound_tokens import computed_tokens
 from samullm_tui.planner.graph import llm_graph
 from samullm_tui.simulate.application import Problem, Progress, StageTrace, simulate_plan, simulate_stage
@@ -208,10 +209,12 @@ class _Rest:
         self.token_s, self.token_gpu_s, self.load_s, self.load_gpu_s, longest_s = np.zeros(
             (5, len(problem.llms))
         )
+        ones = np.ones(1, np.int64)
+        one = Tokens(ones, ones, 0 * ones, -ones)
         for k, llm in enumerate(problem.llms):
             if requests[k]:
-                priced = [(shape, charges(shape, int(requests[k]), 1)) for shape in llm.shapes]
-                alone_s = [alone((shape,), *np.array([[1], [1]]))[1][0] for shape in llm.shapes]
+                priced = [(shape, charges(shape, int(requests[k]), 1, 1)) for shape in llm.shapes]
+                alone_s = [alone((shape,), 1, one)[1][0] for shape in llm.shapes]
                 self.token_s[k] = min(alone_s)
                 self.token_gpu_s[k] = min(
                     s.tp

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
+from msgspec import structs
 
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
@@ -159,3 +160,44 @@ def problems(draw: st.DrawFn) -> Problem:
         )
         nodes.append(node)
     return problem(models, nodes, gpus=gpus, island=island)
+
+
+@st.composite
+def problems_with_options(draw: st.DrawFn) -> Problem:
+    """`problems` on engines that are asynchronous, cache prefixes or go by priority, as may be; some of them short of
+    memory, and with steps of which the context is most.
+    """
+    some = draw(problems())
+    changes = {
+        "async_scheduling": draw(st.booleans()),
+        "prefix_caching": draw(st.sampled_from([True, True, False])),
+        "scheduling_policy": draw(st.sampled_from(["fcfs", "fcfs", "priority"])),
+    }
+    names = ("constant_s", "per_sequence_s", "per_token_s", "per_prefill_context_s", "per_decode_context_s")
+    heavy = dict(zip(names, (1e-4, 1e-6, 1e-3, draw(st.sampled_from([0.0, 1e-6])), 1e-3), strict=True))
+    of_context = IterationLatency(tuple(heavy.get(name, 0.0) for name in COEFFICIENTS), 0, 0)
+    is_heavy = draw(st.booleans())
+    llms = []
+    for llm in some.llms:
+        shapes = tuple(
+            structs.replace(
+                shape,
+                config=structs.replace(shape.config, **changes),
+                latency=of_context if is_heavy else shape.latency,
+            )
+            for shape in llm.shapes
+        )
+        llms.append(structs.replace(llm, shapes=shapes))
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    n = len(some.table)
+    prefix = np.where(rng.random(n) < draw(st.sampled_from([0.0, 0.5, 0.9])), rng.integers(0, 2, n), -1)
+    prefix = np.where(prefix < 0, -1, prefix + 2 * some.table.llm)
+    tokens = rng.choice([16, 40, 70, 2**31 - 1], n)
+    table = replace(
+        some.table,
+        max_tokens=np.where(rng.random(n) < 0.5, UNCAPPED, 60),
+        prefix=prefix,
+        prefix_tokens=np.where(prefix < 0, 0, tokens),
+    )
+    priority = rng.integers(0, 3, n) if draw(st.booleans()) else None
+    return replace(some, table=table, llms=tuple(llms), priority=priority)

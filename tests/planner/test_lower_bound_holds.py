@@ -9,7 +9,17 @@ import pytest
 from exact import best_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planning_problems import SmallNode, drawn, ensemble, islands, model, problem, problems, summary
+from planning_problems import (
+    SmallNode,
+    drawn,
+    ensemble,
+    islands,
+    model,
+    problem,
+    problems,
+    problems_with_options,
+    summary,
+)
 from random_plans import random_plan
 from small_cases import SmallCase, small_case
 
@@ -36,6 +46,12 @@ def test_no_random_plan_beats_it(some: Problem, seed: int) -> None:
         plan = random_plan(some, lengths, rng)
         assert valid(some, plan) == []
         assert bound_s <= simulate_plan(some, plan, lengths).makespan_s
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems_with_options(), st.integers(0, 2**31))
+def test_no_random_plan_beats_it_whatever_the_engines_options(some: Problem, seed: int) -> None:
+    test_no_random_plan_beats_it.hypothesis.inner_test(some, seed)
 
 
 @settings(max_examples=20)

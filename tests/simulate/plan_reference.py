@@ -141,6 +141,8 @@ class PlanReference:
                 np.array([r.index for r in waiting], np.int64),
                 np.array([r.prompt for r in [*running, *waiting]], np.int64),
                 np.flatnonzero((self.engine_of == e) & unfinished),
+                np.zeros(len(running), np.int64),
+                engine.schedule.seen,
             )
         finish_s = np.array([math.nan if f is None else f for f in self.finish_s])
         return Progress(~unfinished, np.array(self.generated, np.int64), finish_s, states)
@@ -160,11 +162,8 @@ class PlanReference:
         here = set()
         for e, (replica, engine) in enumerate(self.engines.items()):
             if replica in before:
-                old = before[replica].schedule
-                engine.schedule.now = engine.schedule.seen = max(self.now, old.now)
-                engine.schedule.take_over(old)
-                preempted = [r for r in old.waiting if r.scheduled_s is not None]
-                engine.schedule.waiting.extend(r for r in preempted if self.engine_of[r.index] == e)
+                engine.schedule = before[replica].schedule
+                engine.schedule.go_on(self.now, {i for i in range(self.n) if self.engine_of[i] == e})
                 here |= {r.index for r in engine.members()}
         for index in range(self.n):
             parents = self.problem.table.parents_of(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -281,20 +281,16 @@ class Reference:
             for request in self.running:
                 self.pool.cache(request, max(min(request.computed, request.admitted), request.computed - 1))
 
-    def take_over(self, other: Reference) -> None:
-        """What runs on another goes on here; what has finished is gone, and so is what nobody holds."""
-        places: dict[int, int] = {}
-        self.running = [r for r in other.running if r.finish_s is None]
-        for request in self.running:
-            old, request.blocks = request.blocks, []
-            for block in old:
-                if block not in places:
-                    places[block] = self.pool.free[0]
-                self.pool.hold(request, [places[block]])
-        for block, name in other.pool.content.items():
-            if block in places:
-                self.pool.content[places[block]] = name
-                self.pool.copies.setdefault(name, []).append(places[block])
+    def go_on(self, now: float, assigned: Set[int]) -> None:
+        """In the next stage: preempted requests that others serve now are gone, and all that has not begun comes anew."""
+        self.now = max(now, self.now)
+        gone = {r.index for r in self.waiting if r.index not in assigned}
+        self.waiting = deque(r for r in self.waiting if r.scheduled_s is not None and r.index in assigned)
+        for block, name in self.pool.content.items():
+            if isinstance(name, tuple) and name[0] in gone:  # not found again, should they come back
+                self.pool.copies[name].remove(block)
+                self.pool.content[block] = block
+                self.pool.copies[block] = [block]
 
     def add_token(self, request: Request) -> None:
         request.tokens += 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_cases import EXACT, Case, case, draw_case
+from schedule_cases import EXACT, Case, case, draw_case, draw_options
 
 from samullm_tui.simulate.engine import EngineConfig, EngineSimulation, simulate_requests
 
@@ -14,13 +14,56 @@ from samullm_tui.simulate.engine import EngineConfig, EngineSimulation, simulate
 def engine_with(c: Case, capacity: int = 1) -> EngineSimulation:
     engine = EngineSimulation(c.config, EXACT, capacity)
     for key in sorted(range(len(c.prompt)), key=lambda i: (c.arrival_s[i], i)):
-        engine.submit(key, c.prompt[key], c.output[key], c.arrival_s[key])
+        engine.submit(
+            key,
+            c.prompt[key],
+            c.output[key],
+            c.arrival_s[key],
+            stops=c.max_tokens is not None and c.output[key] < c.max_tokens[key],
+            prefix=c.prefix[key] if c.prefix else -1,
+            prefix_tokens=c.shared[key] if c.shared else 0,
+            priority=c.priority[key] if c.priority else 0,
+        )
     return engine
 
 
 def to_the_end(engine: EngineSimulation) -> dict[int, float]:
     done = engine.advance()
     return dict(zip(done.keys.tolist(), done.finish_s.tolist(), strict=True))
+
+
+@settings(max_examples=300, deadline=None)
+@given(draw_options())
+def test_it_is_the_batch_with_all_options(c: Case) -> None:
+    arrays = (np.array(column) for column in (c.arrival_s, c.prompt, c.output))
+    batch = simulate_requests(c.config, EXACT, *arrays, **c.options)
+    engine = engine_with(c)
+    finished = to_the_end(engine)
+    assert [finished[key] for key in range(len(c.prompt))] == batch.finish_s.tolist()
+    assert (engine.iterations, engine.preemptions) == (batch.iterations, batch.preemptions)
+
+
+@settings(max_examples=80, deadline=None)
+@given(draw_options())
+def test_a_prefix_can_turn_out_longer_than_it_was(c: Case) -> None:
+    """Whatever comes in meanwhile: the requests are those of an engine that heard of the longest prefix at first."""
+    engines = [EngineSimulation(c.config, EXACT) for _ in range(2)]
+    longest = {p: max(s for q, s in zip(c.prefix, c.shared, strict=True) if p == q) for p in c.prefix or ()}
+    for prefix, tokens in longest.items():
+        engines[1].submit(-1 - prefix, tokens + 1, 1, 0.0, prefix=prefix, prefix_tokens=tokens)
+        engines[1].remove(-1 - prefix)
+    finished = []
+    for engine in engines:
+        done = {}
+        for key in sorted(range(len(c.prompt)), key=lambda i: (c.arrival_s[i], i)):
+            now = engine.advance(c.arrival_s[key])
+            done |= dict(zip(now.keys.tolist(), now.finish_s.tolist(), strict=True))
+            prefix, tokens = (c.prefix[key], c.shared[key]) if c.prefix and c.shared else (-1, 0)
+            engine.submit(
+                key, c.prompt[key], c.output[key], c.arrival_s[key], prefix=prefix, prefix_tokens=tokens
+            )
+        finished.append(done | to_the_end(engine))
+    assert finished[0] == finished[1]
 
 
 @settings(max_examples=80, deadline=None)

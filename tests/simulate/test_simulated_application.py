@@ -114,7 +114,7 @@ def test_one_llm_on_one_replica_is_one_engine_after_its_load(
 
 
 @settings(max_examples=100, deadline=None)
-@given(draw_application(), st.data())
+@given(st.one_of(draw_application(), draw_optional()), st.data())
 def test_stages_with_the_same_engines_change_nothing(app: Application, data: st.DataObject) -> None:
     """A stage boundary alone, all replicas kept, leaves every engine exactly where it was."""
     problem, output = app
