@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.errors import PlanError
-from samullm_tui.domain.plan import Placement, Stage
+from samullm_tui.domain.plan import Placement, Replica, Stage
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.planner.bound_path import leads_to
 from samullm_tui.planner.shapes import Size, pack
@@ -104,8 +104,8 @@ def _alone(problem: Problem, output_tokens: IntArray, llm: int, size: Size) -> S
     if placements is None:
         return None
     try:
-        stage, none = Stage(placements, (name,)), frozenset[object]()
-        return simulate_stage(problem, output_tokens, Progress.fresh(problem), stage, none, 0.0)  # type: ignore[arg-type]
+        stage, none = Stage(placements, (name,)), frozenset[Replica]()
+        return simulate_stage(problem, output_tokens, Progress.fresh(problem), stage, none, 0.0)
     except PlanError:
         return None
 
