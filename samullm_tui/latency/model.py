@@ -21,7 +21,6 @@ __all__ = [
     "TOKEN_BREAKS",
     "IterationLatency",
     "iteration_s",
-    "lower_envelope",
     "tiles",
     "typical",
 ]
@@ -144,15 +143,3 @@ def typical(latency: IterationLatency) -> IterationLatency:
 def tiles(tokens: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """[n] tiles beyond the first of steps with so many tokens."""
     return np.asarray(np.maximum(np.ceil(tokens / TILE_TOKENS) - 1, 0.0))
-
-
-def lower_envelope(latency: IterationLatency) -> IterationLatency:
-    """Nowhere dearer than `latency`, and without the terms that came with tiles, steps with prompts and stalls.
-
-    For proofs. k further tiles are begun by T > 128·k tokens, so that ⌈T/128⌉ − 1 ≥ max(0, T − 128)/128: the tiles
-    become a piece of the token slope above 128. The other terms are never negative and are left out.
-    """
-    coefficients = list(latency.coefficients)
-    coefficients[FIRST_BREAK + TOKEN_BREAKS.index(TILE_TOKENS)] += coefficients[TILE] / TILE_TOKENS
-    coefficients[TILE:] = [0.0] * (len(COEFFICIENTS) - TILE)
-    return structs.replace(latency, coefficients=tuple(coefficients))

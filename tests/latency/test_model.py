@@ -14,7 +14,6 @@ from samullm_tui.latency.model import (
     TOKEN_BREAKS,
     IterationLatency,
     iteration_s,
-    lower_envelope,
     typical,
 )
 
@@ -80,18 +79,6 @@ def test_the_formula_by_hand() -> None:
         latency.seconds(2, 128, 0, 0, 0) + 2.25 + 10 + 12 * 0.5**128
     )
     assert typical(latency).seconds(3, 0, 0, 1, 16) == pytest.approx(latency.seconds(3, 0, 0, 1, 16) - 900)
-
-
-@given(latencies, steps)
-def test_no_step_takes_less_than_by_the_lower_envelope(
-    latency: IterationLatency, step: tuple[int, ...]
-) -> None:
-    possible = (max(step[0], step[3]), *step[1:])
-    low = lower_envelope(latency)
-    assert low.seconds(*possible) <= latency.seconds(*possible) * (1 + 1e-12)
-    assert sum(low.coefficients[COEFFICIENTS.index("per_further_tile_s") :]) == 0
-    whole_tiles = lower_envelope(typical(latency)).seconds(1, 0, 0, 1025, 0)
-    assert whole_tiles == pytest.approx(typical(latency).seconds(1, 0, 0, 1025, 0), rel=0.13)
 
 
 def test_too_few_coefficients_are_refused_before_they_are_computed_with() -> None:
