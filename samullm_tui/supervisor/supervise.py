@@ -279,6 +279,12 @@ class Supervisor:
             self._ending.set()
         await self._record.committed()
 
+    async def replan(self, by: str) -> str:
+        raise self._refusal("is not rescheduled")
+
+    async def answer(self, number: int, by: str, *, accept: bool) -> None:
+        raise self._refusal(f"has no proposal {number}")
+
     def _check(self, command: str) -> None:
         """Raises RunError when the command makes no sense now."""
         needed = {"pause": "running", "resume": "paused"}.get(command)
