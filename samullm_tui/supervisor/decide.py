@@ -113,8 +113,8 @@ def _stop_idle(state: RunningState, now_s: float) -> Iterator[Action]:
         yield StopEngine(engine.replica, f"{engine.replica.llm} is finished")
     if not idle and state.is_last_stage and _is_stuck(state):
         needed = next((r for r in _absent(state) if state.ledger.has_ready(r.llm)), None)
-        for engine in running if needed else ():
-            if not set(needed.gpus).isdisjoint(engine.replica.gpus):
+        for engine in running:
+            if needed and not set(needed.gpus).isdisjoint(engine.replica.gpus):
                 yield StopEngine(engine.replica, f"{needed.llm} can go on and needs its GPUs")
 
 

@@ -15,6 +15,8 @@ from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.words import in_time
 
 __all__ = [
+    "BETWEEN_S",
+    "FIRST_S",
     "Review",
     "Standing",
     "Wake",
@@ -67,20 +69,20 @@ class Review:
     """What was thought about the plan so far.
 
     load_s      expected seconds of a load, by LLM and tp
-    begun_s     when this supervisor's run began
-    expected_s  when the run is expected to end
-    standing    how things stood at the last decision
-    wished_by   who asked for a decision that was not made yet
-    busy        a decision or a look is under way, or a proposal waits for an answer
-    late        engines that were late, and told of: name, and when they started
+    quiet_until_s  before it nothing is decided but what was lost or asked for
+    expected_s     when the run is expected to end
+    standing       how things stood at the last decision
+    looked_s       when the end was last forecast
+    wished_by      who asked for a decision that was not made yet
+    busy           a decision or a look is under way, or a proposal waits for an answer
+    late           engines that were late, and told of: name, and when they started
     """
 
     load_s: Mapping[tuple[str, int], float]
-    begun_s: float
+    quiet_until_s: float
     expected_s: float
     standing: Standing
-    decided_s: float = -math.inf
-    looked_s: float = -math.inf
+    looked_s: float
     wished_by: str = ""
     busy: bool = False
     late: set[tuple[str, float]] = field(default_factory=set)
@@ -102,26 +104,22 @@ def wake(state: RunningState, review: Review, now_s: float) -> Wake | None:
         return Wake(f"{review.wished_by} asked", "decide")
     if standing.lost - review.standing.lost:
         return Wake(_losses(state, standing.lost - review.standing.lost), "decide")
-    if now_s < review.begun_s + FIRST_S or now_s < review.decided_s + BETWEEN_S:
+    if now_s < review.quiet_until_s:
         return None
     left_s = review.expected_s - now_s
     may_gain = can_gain(state, review, left_s)
     reason = _change(state, review, standing) or _lateness(state, review, now_s) if may_gain else ""
     if reason:
         return Wake(reason, "decide")
-    overdue = -left_s > _allowed_s(review.expected_s - review.begun_s)
+    overdue = -left_s > _allowed_s(review.expected_s)
     is_time = now_s >= review.looked_s + _period_s(left_s)
     return Wake("", "look") if is_time and (may_gain or overdue) else None
 
 
 def next_s(review: Review, now_s: float) -> float:
     """When to ask `wake` again, if nothing happens before."""
-    times = (
-        review.begun_s + FIRST_S,
-        review.decided_s + BETWEEN_S,
-        review.looked_s + _period_s(review.expected_s - now_s),
-    )
-    return min((at_s for at_s in times if at_s > now_s), default=now_s + LOOK_S)
+    look_s = review.looked_s + _period_s(review.expected_s - now_s)
+    return min((at_s for at_s in (review.quiet_until_s, look_s) if at_s > now_s), default=now_s + LOOK_S)
 
 
 def deviates(before_s: float, after_s: float, now_s: float) -> bool:
@@ -155,7 +153,6 @@ def _allowed_s(left_s: float) -> float:
 
 def _period_s(left_s: float) -> float:
     return max(LOOK_S, LOOK_SHARE * left_s)
-
 
 
 def _losses(state: RunningState, lost: frozenset[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -49,7 +50,7 @@ class RunningState:
     """Everything `decide` looks at.
 
     `stage` is -1 before the first one, which is `begin`: 0, or the stage that an earlier supervisor was in.
-    `started_s`: when the run's first stage began. `replans`: how often the plan was replaced.
+    `started_s`: when the run's first stage began. `replans`: how often the plan was replaced, `replanned_s`: when last.
     """
 
     candidate: Candidate
@@ -59,6 +60,7 @@ class RunningState:
     stage: int = -1
     started_s: float | None = None
     replans: int = 0
+    replanned_s: float = -math.inf
     engines: dict[str, EngineState] = field(default_factory=dict)
     wish: Literal["run", "pause", "drain", "stop"] = "run"
     trouble: str = ""
@@ -95,10 +97,10 @@ class RunningState:
         """Engines that hold GPUs."""
         return [engine for engine in self.engines.values() if engine.on_gpus]
 
-    def take_plan(self, candidate: Candidate) -> None:
+    def take_plan(self, candidate: Candidate, now_s: float) -> None:
         """What is left is done by this plan from now on; its first stage is entered next."""
         self.candidate, self.stage, self.begin = candidate, -1, 0
-        self.replans += 1
+        self.replans, self.replanned_s = self.replans + 1, now_s
         self.is_fresh = True
 
     def lost(self, replica: Replica) -> str:
