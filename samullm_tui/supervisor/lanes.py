@@ -54,7 +54,19 @@ class Lane:
     """
 
     __slots__ = (
-        *("busy_since_s", "capacity", "chains", "kept", "llm", "on_trial", "outputs", "prompts", "rates", "sent", "serving"),
+        *(
+            "busy_since_s",
+            "capacity",
+            "chains",
+            "kept",
+            "llm",
+            "on_trial",
+            "outputs",
+            "prompts",
+            "rates",
+            "sent",
+            "serving",
+        ),
         "units",
     )
 

@@ -176,7 +176,7 @@ class Runner:
 
     def _start(self, replica: Replica) -> None:
         engine = self.state.engines.setdefault(replica.name, EngineState(replica))
-        engine.status = "loading"
+        engine.status, engine.started_s = "loading", self._clock()
         engine.starts += 1
         self.state.ledger.lanes.open(replica.name, replica.llm, self._rates(replica))
         self.activity.set()
@@ -218,6 +218,7 @@ class Runner:
         )
         state = self.state.engines[replica.name]
         state.status, state.ready_s = "serving", now_s
+        self.state.watch.ready(replica, now_s, started.load_s)
         self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()

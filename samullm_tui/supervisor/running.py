@@ -8,6 +8,7 @@ from typing import Literal
 
 from samullm_tui.domain.plan import Candidate, Replica, Stage
 from samullm_tui.supervisor.ledger import Ledger
+from samullm_tui.supervisor.observed import Watch
 
 __all__ = ["EngineState", "EngineStatus", "RunningState"]
 
@@ -20,6 +21,7 @@ class EngineState:
 
     `waiting`: it failed and starts again at `retry_at_s`. `starts` counts starts since it last finished a request.
     `queued`: how many of its requests had not begun when another replica of its LLM became ready.
+    `started_s`, `ready_s`: when its last start began, and when it served.
     `fresh`: it became ready and nothing was moved to it yet.
     `failures`: attempts that failed since the last that did not; it gets nothing new before `hold_until_s`.
     `casualties`: these attempts by request. An engine that dies mostly fails what it has before it is seen to be dead.
@@ -33,6 +35,7 @@ class EngineState:
     queued: int = 0
     fresh: bool = False
     hold_until_s: float = 0.0
+    started_s: float = 0.0
     ready_s: float = 0.0
     failures: int = 0
     casualties: Counter[int] = field(default_factory=Counter)
@@ -67,6 +70,8 @@ class RunningState:
     """Error rows for each LLM."""
     broken: str = ""
     """Why the run cannot succeed any more: an engine gave up, or a request got no answer. Empty: it can."""
+    watch: Watch = field(default_factory=Watch)
+    """What the engines have shown so far."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
