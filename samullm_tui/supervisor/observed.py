@@ -145,14 +145,15 @@ class Watch:
         """A start took so long."""
         self.loads_s.setdefault((replica.llm, replica.tp), []).append(load_s)
 
-    def ready(self, replica: Replica, now_s: float) -> None:
+    def ready(self, replica: Replica, now_s: float, load_s: float) -> None:
         """The engine serves from now on, with all its totals at 0."""
+        self.loaded(replica, load_s)
         self._meters[replica.name] = _Meter(now_s)
 
     def read(self, replica: Replica, stats: EngineStats, now_s: float, ledger: Ledger) -> None:
         """What a serving engine counts now."""
         meter, lane = self._meters.get(replica.name), ledger.lanes.of.get(replica.name)
-        if meter is None or lane is None or now_s < meter.at_s:
+        if meter is None or lane is None:
             return
         meter.read(stats, now_s, ledger, replica.name)
         window = meter.close_window(lane.busy_since_s)

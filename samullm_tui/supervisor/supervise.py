@@ -218,6 +218,8 @@ class Supervisor:
             errors={name: llm.failed for name, llm in before.llms.items()},
             broken=self._history.broken,
         )
+        for ready in self._history.loads:
+            state.watch.loaded(ready.replica, ready.load_s)
         return Runner(
             state,
             make_engine=job.make_engine,
@@ -242,7 +244,9 @@ class Supervisor:
             wait_s=spec.replan_wait_s,
             seed=(spec.seed, self._epoch),
             past=past_of(self._state),
-            load_s={(llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes},
+            load_s={
+                (llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes
+            },
             believe=lambda stats, now_s: situation(inputs, state, stats, now_s, rng),
             thinker=ThinkingProcess(),
             recorder=self,
