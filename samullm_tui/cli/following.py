@@ -19,6 +19,7 @@ from samullm_tui.domain.event import (
     EngineFailed,
     EngineReady,
     EngineStarting,
+    ForecastChanged,
     GpuQuarantined,
     Outcome,
     PlanningFinished,
@@ -176,6 +177,9 @@ _WORDS: dict[type, Callable[[Any], str]] = {
     ProposalAnswered: lambda e: f"proposal {e.number} {e.answer} by {e.by}",
     Replanned: _new_plan,
     Outcome: _outcome,
+    ForecastChanged: lambda e: (
+        f"forecast ~{seconds(e.makespan_s.p50)} ({seconds(e.makespan_s.p10)} to {seconds(e.makespan_s.p90)})"
+    ),
     RequestRetried: lambda e: f"{e.node} {e.id} again: {e.cause}",
     RequestFailed: lambda e: f"{e.node} {e.id} has no output: {e.cause}",
     ControlReceived: lambda e: f"{e.command} asked by {e.by}",
