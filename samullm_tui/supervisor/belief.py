@@ -20,9 +20,11 @@ from samullm_tui.supervisor.pace import corrected
 from samullm_tui.supervisor.running import EngineState as Serving
 from samullm_tui.supervisor.running import RunningState
 
-__all__ = ["DRAWS", "situation"]
+__all__ = ["situation"]
 
-DRAWS = 8
+DRAWS, FEW_DRAWS = 8, 3
+LARGE_REQUESTS = 20_000
+"""From so many open requests on few draws are made: the end hardly differs between them."""
 OVERDUE = 0.1
 """Of its load an engine is expected to take that is not ready when it should be."""
 
@@ -34,11 +36,12 @@ def situation(
     now_s: float,
     rng: np.random.Generator,
     *,
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> Situation:
     """How the run stands at `now_s` of its clock.
 
     `stats`: what each serving engine has just said, by replica; of those that said nothing what was read last counts.
+    `draws` of the lengths; None: as many as the number of open requests calls for.
     """
     ledger = state.ledger
     engines = [e for e in state.engines.values() if _counts(state, e)]
@@ -47,6 +50,8 @@ def situation(
             state.watch.read(engine.replica, stats[engine.replica.name], now_s, ledger)
     problem = corrected(inputs.problem, state.watch)
     seen = _seen(inputs, state, stats, engines)
+    if draws is None:
+        draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
     beliefs = believed(problem.table, inputs.dists, seen)
     drawn = tuple(draw_rest(problem.table, beliefs, inputs.context, seen, rng) for _ in range(draws))
     return Situation(

@@ -42,12 +42,13 @@ class Seen:
 def believed(
     table: RequestTable, priors: Mapping[str, LengthDistribution], seen: Seen
 ) -> dict[str, LengthDistribution]:
-    """The lengths to expect of further answers of each LLM. Those that the data gave say nothing about others."""
-    shown = (seen.tokens > 0) & (table.known_tokens < 0)
+    """The lengths to expect of further answers of each LLM that has open requests. Known ones say nothing about others."""
+    drawn = table.known_tokens < 0
     beliefs = dict(priors)
-    for index, name in enumerate(table.llm_names):
-        mine = np.flatnonzero(shown & (table.llm == index))
-        if len(mine) and name in priors:
+    for index in np.unique(table.llm[drawn & ~seen.done]).tolist():
+        name = table.llm_names[index]
+        mine = np.flatnonzero(drawn & (seen.tokens > 0) & (table.llm == index))
+        if len(mine):
             answers = Answers(seen.tokens[mine], seen.ended[mine], seen.prompts[mine])
             beliefs[name] = blend(priors[name], answers, source=SOURCE)
     return beliefs
