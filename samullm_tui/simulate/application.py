@@ -66,6 +66,7 @@ from samullm_tui.simulate.work import EngineWork, works
 __all__ = [
     "Beginning",
     "LLMModel",
+    "PlanSoFar",
     "PlanTrace",
     "Problem",
     "Progress",
@@ -145,37 +146,16 @@ def simulate_plan(
     A stage whose LLMs are finished before it begins does not take place. Raises PlanError for a plan that never
     finishes, or that is not possible on these GPUs and shapes.
     """
-    begun = beginning or Beginning.fresh(problem)
-    progress, warm, now_s = begun.progress, begun.running, begun.at_s
-    loads, gpu_busy_s = 0, 0.0
-    times: list[tuple[float, float]] = []
-    kept: list[tuple[bool, ...]] = []
-    work: list[tuple[EngineWork, ...]] = []
-    spans = Spans()
+    done = PlanSoFar(beginning or Beginning.fresh(problem))
     for index, stage in enumerate(plan.stages):
         last = index == len(plan.stages) - 1
         until = problem.table.llm_names if last else stage.until
-        trace = stage_of_plan(problem, output_tokens, progress, stage, warm, now_s, until, index)
-        kept.append(tuple(all(r in warm for r in placement.replicas) for placement in stage.placements))
-        spans.add(trace, warm)
-        progress, warm, now_s = trace.progress, trace.replicas, trace.end_s
-        times.append((trace.start_s, trace.end_s))
-        work.append(trace.work)
-        loads += trace.loads
-        gpu_busy_s += trace.gpu_busy_s
-    if not progress.finished:
-        raise PlanError(Wrong("", "stages", "there is no stage", "at least one that runs every LLM"))
-    return PlanTrace(
-        makespan_s=now_s,
-        stage_times=tuple(times),
-        spans=spans.all(),
-        loads=loads,
-        gpu_busy_s=gpu_busy_s,
-        finish_s=progress.finish_s,
-        kept=tuple(kept),
-        refused=progress.refused,
-        work=tuple(work),
-    )
+        now = done.beginning
+        done.add(
+            stage,
+            stage_of_plan(problem, output_tokens, now.progress, stage, now.running, now.at_s, until, index),
+        )
+    return done.trace()
 
 
 def stage_of_plan(
@@ -371,6 +351,46 @@ def cache_after(s: State, e: int, rows: IntArray, served: IntArray) -> CacheStat
     nodes = nodes[: write_down(s, e, nodes)].copy()
     nodes[:, 1] = np.where(nodes[:, 1] >= 0, served[nodes[:, 1]], -1)
     return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes, s.option[rows])
+
+
+class PlanSoFar:
+    """The stages of a plan that were simulated, one after another."""
+
+    def __init__(self, beginning: Beginning) -> None:
+        """`beginning` is where the next stage begins."""
+        self.beginning = beginning
+        self._times: list[tuple[float, float]] = []
+        self._kept: list[tuple[bool, ...]] = []
+        self._work: list[tuple[EngineWork, ...]] = []
+        self._spans = Spans()
+        self._loads, self._gpu_busy_s = 0, 0.0
+
+    def add(self, stage: Stage, trace: StageTrace) -> None:
+        warm = self.beginning.running
+        self._kept.append(tuple(all(r in warm for r in placement.replicas) for placement in stage.placements))
+        self._spans.add(trace, warm)
+        self._times.append((trace.start_s, trace.end_s))
+        self._work.append(trace.work)
+        self._loads += trace.loads
+        self._gpu_busy_s += trace.gpu_busy_s
+        self.beginning = Beginning(trace.progress, trace.replicas, trace.end_s)
+
+    def trace(self) -> PlanTrace:
+        """Of the whole plan. Raises PlanError when it does not finish everything."""
+        progress = self.beginning.progress
+        if not progress.finished:
+            raise PlanError(Wrong("", "stages", "there is no stage", "at least one that runs every LLM"))
+        return PlanTrace(
+            makespan_s=self.beginning.at_s,
+            stage_times=tuple(self._times),
+            spans=self._spans.all(),
+            loads=self._loads,
+            gpu_busy_s=self._gpu_busy_s,
+            finish_s=progress.finish_s,
+            kept=tuple(self._kept),
+            refused=progress.refused,
+            work=tuple(self._work),
+        )
 
 
 class Spans:

@@ -1,0 +1,54 @@
+"""The process in which plans are thought about: searching holds Python's lock, and must not hold up a run's requests.
+
+`python -m samullm_tui.supervisor.reschedule_worker FD PARENT` answers questions on the socket FD until it is closed. It
+is killed by the kernel when the process PARENT (more exactly, the thread of it that started this one) is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+from samullm_tui.domain.request import RequestTable
+from samullm_tui.supervisor.reschedule_wire import Question, Reply, ask, receive
+
+__all__ = ["main"]
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> int:
+    peer, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return 0
+    table: RequestTable | None = None
+    while True:
+        try:
+            question = receive(peer, table)
+        except (EOFError, ConnectionError):
+            return 0
+        if isinstance(question, RequestTable):
+            table = question
+        else:
+            ask(peer, _reply(question))
+
+
+def _reply(question: Question) -> Reply:
+    import numpy as np
+
+    from samullm_tui.planner.reschedule import forecast_rest, reconsider
+
+    try:
+        if question.what == "forecast":
+            return Reply(forecast_rest(question.situation))
+        return Reply(reconsider(question.situation, np.random.default_rng(question.seed)))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the run goes on with its plan and says so
+        return Reply(failure=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
