@@ -31,7 +31,7 @@ from samullm_tui.planner.stages import plan_and_end
 
 __all__ = ["Alternatives"]
 
-STEP_REQUESTS = 15
+STEP_REQUESTS = 5
 """What a step of annealing costs for each unit, in requests simulated."""
 ANNEALING = 0.2
 """The share of the effort that annealing may take."""
@@ -40,6 +40,8 @@ NEAR = 2
 SMALL = 3_000
 """With so many open requests or fewer the other planners are worth their time."""
 BEAM = 0.2
+STEP_SERVED = 500
+"""Following a schedule takes for each stage, and finding it for each unit, as long as serving so many requests."""
 PARENTS, PATIENCE, NEIGHBOURS = 3, 30, 12
 
 
@@ -108,8 +110,9 @@ class Alternatives:
 
     def _followed(self, schedule: Schedule) -> tuple[Plan, Schedule]:
         self._tried.add(schedule.key)
-        follower = Follower(self.table, schedule)
-        return plan_and_end(self.task, "search", follower, self.limit_s())[0], schedule
+        plan, _ = plan_and_end(self.task, "search", Follower(self.table, schedule), self.limit_s())
+        self.task.replays.served += STEP_SERVED * (len(plan.stages) + len(self.table.units))
+        return plan, schedule
 
     def _neighbour(self) -> Schedule | None:
         """A new one near one of the best: by turns wandered to, or the best of a few by estimate."""
