@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.plan import Plan, Stage
 from samullm_tui.planner.beam import Beam
 from samullm_tui.planner.fluid import begin, decide
@@ -68,6 +69,9 @@ class Alternatives:
 
     def __iter__(self) -> Iterator[tuple[Plan, Schedule | None]]:
         """Each plan, and the schedule that it follows. One that was given up does not finish everything."""
+        return _possible(self._plans())
+
+    def _plans(self) -> Iterator[tuple[Plan, Schedule | None]]:
         first, later = self._starts()
         small = int((~self.task.replays.begun.progress.done).sum()) <= SMALL
         yield from map(self._followed, first)
@@ -128,3 +132,11 @@ class Alternatives:
             if new:
                 return min(new, key=table.estimated_s)
         return None
+
+
+def _possible(ways: Iterator[tuple[Plan, Schedule | None]]) -> Iterator[tuple[Plan, Schedule | None]]:
+    """Until one cannot be simulated: where a request is larger than the KV cache of an engine, the next may be too."""
+    try:
+        yield from ways
+    except PlanError:
+        return

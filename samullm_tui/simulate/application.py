@@ -98,7 +98,7 @@ def simulate_stage(
     replicas = stage.replicas
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
-    engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
+    engine_of = deal(problem, output_tokens, progress, replicas, kept, left, start_s)
     for e, replica in enumerate(replicas):
         if replica in kept:
             engine_of[kept[replica].leaving] = e
