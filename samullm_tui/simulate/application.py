@@ -34,6 +34,7 @@ from samullm_tui.simulate.problem import (
 from samullm_tui.simulate.state import (
     ADMITTED,
     BLANK,
+    BLOCK,
     BUSY,
     CLOCK,
     END,
@@ -42,13 +43,16 @@ from samullm_tui.simulate.state import (
     IDLE_FROM,
     LEFT,
     LLM,
+    ORIGIN,
     PHASE,
+    PREFIX,
     PROMPT,
     REFS,
     REFUSALS,
     REFUSED,
     RUNNING,
     SEEN,
+    SHARED,
     SHARING,
     USABLE,
     USED,
@@ -246,8 +250,8 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     restore(s, e, running, state.computed, state.phases, waiting[stays], state.prompts[here])
     cache = state.cache
     if cache is None:
-        if s.eng[e, SHARING]:  # what it has cached is not known: as if nothing were
-            s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
+        if s.eng[e, SHARING]:
+            hold_shared(s, e, running, state.computed)
         return
     rows = np.concatenate([running, waiting])[here]
     s.option[rows[:, None], [HELD, IDLE_FROM, ADMITTED]] = cache.options[here][:, [HELD, IDLE_FROM, ADMITTED]]
@@ -257,6 +261,24 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     owner = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
     nodes[:, 1] = np.where((owner >= 0) & (s.req[owner, ENGINE] == e), owner, -1)
     read_back(s, e, nodes)
+
+
+def hold_shared(s: State, e: int, running: IntArray, computed: IntArray) -> None:
+    """What an engine has cached is not known: only the blocks that its running requests share, each of them once."""
+    own = np.minimum(s.option[running, SHARED], s.req[running, ORIGIN] - 1)
+    shares = np.where(s.option[running, PREFIX] >= 0, np.minimum(own, computed), 0)
+    held = shares // s.eng[e, BLOCK]
+    holders = np.flatnonzero(held)
+    first = s.option[running[holders], PREFIX]
+    ends = np.zeros(s.cache.shape[1] + 1, np.int64)
+    np.add.at(ends, first, 1)
+    np.add.at(ends, first + held[holders], -1)
+    refs = np.cumsum(ends)[:-1]
+    s.cache[e, :, REFS] = np.where(refs > 0, refs, -1)
+    s.option[running, HELD] = held
+    s.option[running, ADMITTED] = s.req[running, PROMPT]
+    s.eng[e, USED] -= held.sum() - np.count_nonzero(refs)
+    s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
 
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:

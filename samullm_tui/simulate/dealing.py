@@ -25,8 +25,6 @@ from samullm_tui.simulate.state import compiled
 __all__ = ["Rates", "deal", "done_s", "rates_of"]
 
 FloatArray = npt.NDArray[np.float64]
-LOADING_S = 1.0
-"""A kept replica whose next step is further away than this still loads."""
 
 
 class Rates(NamedTuple):
@@ -86,47 +84,40 @@ def deal(
     replicas: Sequence[Replica],
     kept: Mapping[Replica, EngineState],
     left: IntArray,
-    start_s: float = np.inf,
+    start_s: float,
 ) -> IntArray:
     """For each request the index of its replica, -1 when it is done or its LLM does not run.
 
-    `kept` are the replicas that go on, with their states. What an LLM's replicas have among them stays as it is when
-    they all go on and none joins; else only what runs on a kept replica stays there. Everything else is dealt anew.
-    From `start_s` on kept replicas that still load are waited for.
+    `kept` are the replicas that go on from start_s, with their states. What an LLM's replicas have among them stays as
+    it is when they all go on and none joins; else what runs on a kept replica stays there. Everything else is dealt.
     """
     engine_of = np.full(len(problem.table), -1, np.int64)
     for llm, name in enumerate(problem.table.llm_names):
         own = [e for e, replica in enumerate(replicas) if replica.llm == name]
         if not own or left[llm] == 0:
             continue
-        before = {replica for replica in progress.engines if replica.llm == name}
-        states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
         if len(own) == 1:
             engine_of[(problem.table.llm == llm) & ~progress.done] = own[0]
-        else:
-            requests = np.flatnonzero((problem.table.llm == llm) & ~progress.done)
-            same = before == {replicas[e] for e in own} and len(states) == len(own)
-            for e, state in states.items():
-                engine_of[state.assigned if same else state.running] = e
-            if (engine_of[requests] < 0).any():
-                shapes = [problem.llms[llm].shape(replicas[e].tp) for e in own]
-                place = engine_of[requests]
-                place = np.where(place >= 0, np.searchsorted(own, place), -1)
-                wait_s = [
-                    _wait_s(shape, states.get(e), start_s) for e, shape in zip(own, shapes, strict=True)
-                ]
-                places = deal_llm(problem, output_tokens, progress, requests, shapes, wait_s, place)
-                engine_of[requests] = np.array(own)[places]
-    engine_of[progress.done] = -1
+            continue
+        before = {replica for replica in progress.engines if replica.llm == name}
+        states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
+        all_stay = before == {replicas[e] for e in own} and len(states) == len(own)
+        for e, state in states.items():
+            engine_of[state.assigned if all_stay else state.running] = e
+        requests = np.flatnonzero((problem.table.llm == llm) & ~progress.done)
+        if (engine_of[requests] < 0).any():
+            shapes = [problem.llms[llm].shape(replicas[e].tp) for e in own]
+            before_s = [
+                max(0.0, states[e].clock_s - start_s) if e in states else shape.load_s
+                for e, shape in zip(own, shapes, strict=True)
+            ]
+            has = np.searchsorted(own, engine_of[requests])
+            has[engine_of[requests] < 0] = -1
+            places = deal_llm(
+                problem, output_tokens, progress, requests, shapes, has, np.array(before_s, np.float64)
+            )
+            engine_of[requests] = np.array(own)[places]
     return engine_of
-
-
-def _wait_s(shape: ShapeModel, state: EngineState | None, start_s: float) -> float:
-    """Seconds until a replica serves; the end of a step is not waited for."""
-    if state is None:
-        return shape.load_s
-    wait_s = state.clock_s - start_s
-    return wait_s if wait_s > LOADING_S else 0.0
 
 
 def deal_llm(
@@ -135,12 +126,12 @@ def deal_llm(
     progress: Progress,
     requests: IntArray,
     shapes: Sequence[ShapeModel],
-    wait_s: Sequence[float],
-    stays: IntArray,
+    has: IntArray,
+    before_s: FloatArray,
 ) -> IntArray:
     """For each of these unfinished requests of one LLM, which of its replicas (in the order of `shapes`).
 
-    `wait_s`: until each replica serves. `stays`: where requests are already, with the others of their units; -1: nowhere.
+    `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
     """
     units, unit = np.unique(problem.units[requests], return_inverse=True)
     chained = problem.chained[requests]
@@ -152,11 +143,10 @@ def deal_llm(
     for column, tokens in enumerate((prompt, output, np.where(chained, output, 0))):
         work[:, column] = np.bincount(unit, tokens, len(units))
     place = np.full(len(units), -1, np.int64)
-    for replica in range(len(shapes)):
-        place[unit[stays == replica]] = replica
+    place[unit[has >= 0]] = has[has >= 0]
     rates = np.array([rates_of(shape, float(prompt.mean()), float(output.mean())) for shape in shapes])
     order = np.argsort(-work[:, 2], kind="stable")
-    place_units(order, work, rates, np.array(wait_s), place, np.zeros((len(shapes), 3)))
+    place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
     return place[unit]
 
 

@@ -16,7 +16,7 @@ from samullm_tui.simulate import dealing
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel, simulate_plan
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.dealing import Rates, deal, done_s, rates_of
-from samullm_tui.simulate.problem import EngineState, Progress
+from samullm_tui.simulate.problem import Progress
 
 REPLICAS = 4
 WHOLE = Plan(planner="test", stages=(Stage((Placement("A", 1, REPLICAS, tuple(range(REPLICAS))),), ("A",)),))
@@ -50,7 +50,7 @@ def chains(rng: np.random.Generator, count: int) -> tuple[Problem, np.ndarray]:
 
 def dealt(problem: Problem, output: np.ndarray, stage: Stage = WHOLE.stages[0]) -> np.ndarray:
     fresh = Progress.fresh(problem)
-    return deal(problem, output, fresh, stage.replicas, {}, fresh.left(problem))
+    return deal(problem, output, fresh, stage.replicas, {}, fresh.left(problem), 0.0)
 
 
 @given(draw_application(), st.sampled_from(LAYOUTS))
@@ -108,29 +108,3 @@ def test_requests_on_their_own_are_balanced_by_their_work() -> None:
     places = dealt(make_problem(table), output)
     work = np.bincount(places, output)
     assert work.max() - work.min() <= 2 * output.max()
-
-
-def engine(clock_s: float, assigned: list[int]) -> EngineState:
-    none = np.zeros(0, np.int64)
-    return EngineState(clock_s, none, none, none, none, none, np.array(assigned, np.int64), clock_s)
-
-
-def test_what_no_replica_has_is_dealt_beside_what_they_have() -> None:
-    n = 40
-    problem, _ = chains(np.random.default_rng(2), n)
-    single = Problem(
-        make_table([0] * n, [100] * n, [[] for _ in range(n)], names=("A",)),
-        problem.llms,
-        REPLICAS,
-        problem.islands,
-    )
-    replicas = WHOLE.stages[0].replicas
-    kept = {r: engine(0.0, list(range(25)) if k == 0 else []) for k, r in enumerate(replicas)}
-    progress = replace(Progress.fresh(single), engines=kept)
-    output = np.full(n, 50)
-    places = deal(single, output, progress, replicas, kept, progress.left(single))
-    assert (places[:25] == 0).all(), "what a replica has stays there"
-    assert np.bincount(places, minlength=REPLICAS).tolist() == [25, 5, 5, 5]
-    kept[replicas[1]] = engine(1000.0, [])
-    places = deal(single, output, replace(progress, engines=kept), replicas, kept, progress.left(single), 0.0)
-    assert (places != 1).all(), "one that still loads gets what it can do in time"
