@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 __all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
 
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
-PANES = ("application", "lengths", "decision")
+PANES = ("application", "lengths", "decision", "report")
 RUNS = ("run", "replay")
-MOVING = (*LISTS, "application", "decision")
+MOVING = (*LISTS, "application", "decision", "report")
 
 
 class Action(Struct, frozen=True):
@@ -54,6 +54,14 @@ ACTIONS: tuple[Action, ...] = (
         "Go on with an interrupted run where it stopped.",
         ("library", "run"),
         when="resumable",
+    ),
+    _a(
+        "R",
+        "R",
+        "report",
+        "Predicted against actual: where the error comes from, and what other plans would have taken.",
+        ("library", "run", "replay"),
+        when="ended",
     ),
     _a("v", "v", "replay", "Replay the run from its journal.", ("library", "run"), when="ended"),
     _a("f5", "", "reload", "Look for applications, runs and recordings again.", "library"),
@@ -142,6 +150,15 @@ ACTIONS: tuple[Action, ...] = (
     # Decision
     _a("right,n", "←→", "next", "The next decision.", "decision"),
     _a("left", "", "previous", "The decision before.", "decision"),
+    # Report
+    _a(
+        "e",
+        "e",
+        "export",
+        "Write the report as one HTML file into the folder that you started in.",
+        "report",
+        when="reported",
+    ),
     # Confirm, approve, palette
     _a(
         "enter", "⏎", "launch", "Launch the run, when the word is typed.", "approve", id="do_it", when="typed"
@@ -154,7 +171,7 @@ ACTIONS: tuple[Action, ...] = (
         "y",
         "copy",
         "Copy what is selected to your clipboard (OSC 52).",
-        ("library", "lengths", "plans", *RUNS),
+        ("library", "lengths", "plans", "report", *RUNS),
     ),
     _a(
         "escape",
@@ -177,6 +194,7 @@ ACTIONS: tuple[Action, ...] = (
             "run",
             "replay",
             "decision",
+            "report",
             "help",
             "palette",
             "confirm",

@@ -21,8 +21,9 @@ from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
-from samullm_tui.domain.length_report import LengthReport
+from samullm_tui.domain.length_report import LengthReport, RunLengths
 from samullm_tui.domain.plan import Candidate, Forecast
+from samullm_tui.domain.run_report import RunReport
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.locations import RECORDINGS, run_dir, user_themes
@@ -171,6 +172,21 @@ class LocalSources:
             words += ["--seed", str(settings.seed)]
             words += ["--samples", str(settings.samples)] if settings.samples else []
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
+
+    async def report(self, path: Path) -> RunReport:
+        return await _worker(["samullm_tui.supervisor.report", "report", str(path)], RunReport)
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        until = [] if until_s is None else ["--until", repr(until_s)]
+        return await _worker(["samullm_tui.supervisor.report", "lengths", str(path), *until], RunLengths)
+
+    def export(self, name: str, text: str) -> Path:
+        path = Path.cwd() / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(Problem(str(path), "", f"cannot be written: {error.strerror}")) from error
+        return path
 
     async def launch(self, application: Path, candidate: Candidate) -> str:
         machine, settings = await in_thread(self._chosen), self._settings

@@ -14,7 +14,8 @@ from samullm_tui.domain.plan import Candidate, Forecast
 
 if TYPE_CHECKING:
     from samullm_tui.console.reports import CheckReport
-    from samullm_tui.domain.length_report import LengthReport
+    from samullm_tui.domain.length_report import LengthReport, RunLengths
+    from samullm_tui.domain.run_report import RunReport
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
@@ -106,6 +107,15 @@ class Sources(Protocol):
 
     async def lengths(self, path: Path) -> LengthReport:
         """The length distributions of an application's LLMs, from another process."""
+
+    async def report(self, path: Path) -> RunReport:
+        """A finished run, or a recording of one, against its forecast, from another process. Cancelling kills it."""
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        """The answers of a run or a recording, up to `until_s` of its clock, against what was expected of them."""
+
+    def export(self, name: str, text: str) -> Path:
+        """Writes a file of that name where the console was started. Returns its whole path."""
 
     def gpus_now(self) -> Sequence[GpuSample]:
         """What the GPUs of this machine hold now; empty without GPUs."""

@@ -37,8 +37,9 @@ from samullm_tui.domain.event import (
     StageStarted,
     SupervisorStarted,
 )
-from samullm_tui.domain.length_report import LengthReport
+from samullm_tui.domain.length_report import LengthReport, RunLengths, SeenLengths
 from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica
+from samullm_tui.domain.run_report import ErrorPart, PlanCompared, RunReport, ShapeSeen, TokensSeen
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.supervisor.runs import RunSummary
@@ -48,6 +49,29 @@ GIB = 1024**3
 FORECAST = msgspec.json.decode((FIXTURES / "forecast.json").read_bytes(), type=Forecast)
 LENGTHS = msgspec.json.decode((FIXTURES / "lengths.json").read_bytes(), type=LengthReport)
 RUN = "1121-chain-summary-a3f0"
+REPORT = RunReport(
+    run=RUN,
+    predicted_s=424.0,
+    actual_s=438.0,
+    parts=(
+        ErrorPart("lengths", 21.0),
+        ErrorPart("latency", -9.5),
+        ErrorPart("loads", 3.0),
+        ErrorPart("dispatch", -0.5),
+    ),
+    tokens=(
+        TokensSeen(llm="vicuna-13b", answers=1473, requests=1473, expected_tokens=300_000, tokens=333_000),
+        TokensSeen(llm="Llama-2-70b", answers=399, requests=400, expected_tokens=158_800, tokens=155_047),
+    ),
+    shapes=(
+        ShapeSeen(llm="vicuna-13b", tp=1, pace=1.02, planned_load_s=30.0, load_s=31.0),
+        ShapeSeen(llm="Llama-2-70b", tp=2, pace=0.94, planned_load_s=62.0, load_s=65.0),
+    ),
+    plan=PlanCompared("greedy", 438.5),
+    others=(PlanCompared("min-heuristic", 480.0), PlanCompared("max-heuristic", 520.0)),
+    lower_bound_s=401.0,
+    notes=("1 requests were sent again: that is in dispatch",),
+)
 
 APPLICATION = Application(
     name="chain-summary",
@@ -71,6 +95,31 @@ APPLICATION = Application(
             name="judge", llm="Llama-2-70b", data="books", prompt="{summarise}", sources=("summarise",), n=4
         ),
     ),
+)
+SEEN = RunLengths(
+    report=LENGTHS,
+    seen=tuple(
+        SeenLengths(
+            llm=row.llm,
+            answers=1194,
+            running=96,
+            requests=1473,
+            mean=231.0,
+            p50=160.0,
+            p90=548.0,
+            p99=900.0,
+            max=2010.0,
+            cut_share=0.001,
+            judged=1100,
+            judged_mean=238.0,
+            expected_mean=214.4,
+            ks=0.07 if k == 0 else 0.02,
+            drift=k == 0,
+            cdf=tuple(value**1.2 for value in row.cdf),
+        )
+        for k, row in enumerate(LENGTHS.llms)
+    ),
+    simulated=True,
 )
 PROBLEMS = (
     Problem(
@@ -182,6 +231,23 @@ class FakeSources:
 
     async def lengths(self, path: Path) -> LengthReport:
         return LENGTHS
+
+    async def report(self, path: Path) -> RunReport:
+        self.calls.append(("report", path.name))
+        await self.planning_may_end.wait()
+        if self.refuse:
+            raise self.refuse
+        return REPORT
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        self.calls.append(("lengths", path.name, until_s))
+        if self.refuse:
+            raise self.refuse
+        return SEEN
+
+    def export(self, name: str, text: str) -> Path:
+        (self.folder_of_tests / name).write_text(text)
+        return Path("/here") / name
 
     def gpus_now(self) -> Sequence[GpuSample]:
         return self.gpus

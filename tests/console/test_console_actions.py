@@ -17,18 +17,20 @@ from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.library import LibraryScreen
 from samullm_tui.console.screens.plans import PlansScreen
 from samullm_tui.console.screens.replay import ReplayScreen
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.run import RunScreen
 from samullm_tui.console.views.help import ABOUT
 
 SCREENS: tuple[type[ConsoleScreen], ...] = (
     LibraryScreen, ApplicationScreen, LengthsScreen, PlansScreen, ApproveScreen, ConfirmScreen,
-    RunScreen, ReplayScreen, DecisionScreen, HelpScreen, PaletteScreen,
+    RunScreen, ReplayScreen, DecisionScreen, ReportScreen, HelpScreen, PaletteScreen,
 )  # fmt: skip
 FORBIDDEN = {f"ctrl+{key}" for key in "absqzijmh"}
 TOGETHER = (
     {"selected"}, {"selected", "resumable", "below"}, {"selected", "ended"}, {"loaded", "planned", "below"}, {"working"},
     {"running", "active", "decided", "below"}, {"paused", "active", "decided", "below"}, {"resumable", "below"},
     {"ended", "decided", "below"}, {"waiting", "active", "below"}, {"more_decisions", "decided", "below"},
+    {"ended", "more_decisions", "decided", "below"}, {"reported", "below"},
     {"typed", "below"}, {"selected", "below"}, {"below"}, set(),
 )  # fmt: skip
 

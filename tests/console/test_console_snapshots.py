@@ -28,6 +28,7 @@ SCREENS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "run_log": ({"run": RUN}, ("l",)),
     "stop": ({"run": RUN}, ("s",)),
     "decision": ({"run": RUN}, ("enter",)),
+    "report": ({"recording": None, "playing": False}, ("R",)),
     "help": ({"run": RUN}, ("question_mark",)),
     "palette": ({"run": RUN}, ("ctrl+p",)),
     "replay": ({"recording": None, "playing": False}, ("n", "n")),

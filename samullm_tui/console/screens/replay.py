@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from samullm_tui.console.describe import KEPT, log_of
 from samullm_tui.console.layout.text import Line, heading
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import problem_lines
@@ -105,6 +106,8 @@ class ReplayScreen(MomentScreen):
 
     def facts(self) -> set[str]:
         facts = super().facts()
+        timeline = self._timeline
+        facts |= {"ended"} if timeline is not None and timeline.final.ended is not None else set()
         return facts | {"more_decisions"} if self._next_decision() is not None else facts
 
     def _next_decision(self) -> int | None:
@@ -124,6 +127,10 @@ class ReplayScreen(MomentScreen):
         self.playing = not self.playing
         self._then = time.monotonic()
         self.redraw()
+
+    def do_report(self) -> None:
+        if self._timeline is not None:
+            self.app.push_screen(ReportScreen(self._timeline.final, self.path))
 
     def _skip(self, by: float) -> None:
         if self._timeline is not None:

@@ -10,6 +10,7 @@ from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.confirm import ConfirmScreen
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.sources import Command, Vitals
 from samullm_tui.console.threads import in_thread
@@ -191,6 +192,9 @@ class RunScreen(MomentScreen):
 
     def do_replay(self) -> None:
         self.console.open_recording(self.console.sources.folder(self.run_name))
+
+    def do_report(self) -> None:
+        self.app.push_screen(ReportScreen(self.state, self.console.sources.folder(self.run_name)))
 
     def _in_flight(self) -> str:
         running = sum(replica.running for replica in self.state.replicas.values())

@@ -24,6 +24,9 @@ ABOUT = {
     "left counts requests without a result yet, run those in flight. The console is only a client: leaving it, losing "
     "the connection or a crash of it does not touch the run.",
     "replay": "A recorded run: every screen of it at any moment. ◆ on the line at the top marks decisions.",
+    "report": "The makespan as predicted and as it was. The plan is simulated again with the lengths that were observed, "
+    "then with the pace of the engines, then with their loads: each part is what that changed, dispatch is the rest. "
+    "Other plans are simulated with the same observations; nobody ran them.",
     "decision": "What the rescheduler saw, what each alternative would have meant by simulation, and what it chose.",
 }
 GLYPHS = (
