@@ -102,6 +102,13 @@ def _pace(parser: Parser) -> None:
     parser.add_argument("--speed", type=_speed, default=10.0, metavar="X", help=text)
 
 
+def _replan(parser: Parser) -> None:
+    text = "replace the rest of the plan while the run goes on: by itself, when you accept it, or never (default auto)"
+    parser.add_argument("--replan", choices=("auto", "ask", "off"), default="auto", help=text)
+    text = "how long --replan ask waits for your answer, on the run's clock, before the plan stays (default 60)"
+    parser.add_argument("--replan-wait", type=_wait, default=60.0, metavar="SECONDS", help=text)
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -120,6 +127,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value <= 600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 600 seconds")
+    return value
+
+
+def _wait(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a time above 0 seconds")
     return value
 
 
@@ -241,6 +255,7 @@ def _run_verbs(verbs: Verbs[Parser]) -> None:
     _planning(parser)
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="run this plan")
     _pace(parser)
+    _replan(parser)
     parser.add_argument("--yes", action="store_true", help="approve the best plan")
     parser.add_argument("--detach", action="store_true", help="return at once; the run goes on")
     _json(parser)

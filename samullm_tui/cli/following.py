@@ -14,10 +14,16 @@ from samullm_tui.domain.event import (
     Approved,
     ControlReceived,
     Decided,
+    Decision,
     EngineFailed,
     EngineReady,
     EngineStarting,
+    GpuQuarantined,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestRetried,
 )
@@ -135,8 +141,18 @@ def _line(event: AnyEvent) -> str:
             return f"{event.replica.name} is ready after {seconds(event.load_s)}"
         case EngineFailed():
             return f"{event.replica.name} failed: {event.cause}"
+        case GpuQuarantined():
+            return f"GPU {event.gpu} gets no engine any more: {event.cause}"
         case Decided():
-            return f"{event.decision.kind}: {event.decision.what}"
+            return _decision(event.decision)
+        case Proposed():
+            return f"proposal {event.number}: {event.decision.what}; stays unless accepted by {seconds(event.deadline_s)}"
+        case ProposalAnswered():
+            return f"proposal {event.number} {event.answer} by {event.by}"
+        case Replanned():
+            return _new_plan(event)
+        case Outcome():
+            return _outcome(event)
         case RequestRetried():
             return f"{event.node} {event.id} again: {event.cause}"
         case RequestFailed():
@@ -145,3 +161,33 @@ def _line(event: AnyEvent) -> str:
             return f"{event.command} asked by {event.by}"
         case _:
             return ""
+
+
+def _decision(decision: Decision) -> str:
+    number = f" {decision.number}" if decision.number else ""
+    line = f"{decision.kind}{number}: {decision.what}"
+    if not decision.number:
+        return line
+    ends = [a.ends_s for a in decision.alternatives[:1] + decision.alternatives[(decision.chosen or 0) :][:1]]
+    stay = "cannot end" if not ends or ends[0] is None else f"~{seconds(ends[0])}"
+    forecast = f"ends ~{seconds(ends[1])} instead of {stay}" if decision.chosen and ends[1] else f"ends {stay}"
+    return f"{line}; {forecast} ({decision.saw})"
+
+
+def _new_plan(event: Replanned) -> str:
+    plan, ends = event.plan, event.plan.makespan_s
+    count = len(plan.plan.stages)
+    stages = f"{count} stage{'s' if count != 1 else ''} left"
+    return (
+        f"new plan ({plan.plan.planner}) by {event.by}: {stages}, ends ~{seconds(ends.p50)} "
+        f"({seconds(ends.p10)} to {seconds(ends.p90)}, simulated)"
+    )
+
+
+def _outcome(event: Outcome) -> str:
+    ends = "ended" if event.final else "is expected to end"
+    stay = "" if event.stay_s is None else f", ~{seconds(event.stay_s)} without it"
+    return (
+        f"what came of switch {event.number}: the run {ends} at {seconds(event.ended_s)} "
+        f"(~{seconds(event.predicted_s)} was predicted{stay})"
+    )

@@ -48,6 +48,8 @@ def run(arguments: Namespace) -> int:
         samples=arguments.samples,
         quantile=arguments.quantile,
         allow_outside=arguments.allow_outside,
+        replan=arguments.replan,
+        replan_wait_s=arguments.replan_wait,
     )
     follower = Follower(name, ask=not arguments.yes)
     follower.spawn()

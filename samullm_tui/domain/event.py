@@ -17,6 +17,7 @@ from samullm_tui.domain.plan import Band, Candidate, Placement, Replica
 
 __all__ = [
     "Alternative",
+    "Answer",
     "AnyEvent",
     "Approved",
     "ControlReceived",
@@ -35,7 +36,11 @@ __all__ = [
     "HostSample",
     "LateAnswerDropped",
     "NodeInfo",
+    "Outcome",
     "PlanningFinished",
+    "ProposalAnswered",
+    "Proposed",
+    "Replanned",
     "RequestFailed",
     "RequestFinished",
     "RequestRetried",
@@ -49,6 +54,10 @@ __all__ = [
 
 EngineKind = Literal["vllm", "simulated"]
 RunEndStatus = Literal["succeeded", "failed", "stopped"]
+Answer = Literal["accepted", "refused", "expired", "outdated"]
+"""What became of a proposal. `expired`: nobody answered in time. `outdated`: the run had moved on, so it could not be
+done any more.
+"""
 
 
 class NodeInfo(Struct, frozen=True):
@@ -113,7 +122,7 @@ class Approved(Event, frozen=True):
 
 
 class StageStarted(Event, frozen=True):
-    """The run went on to stage `index` (from 0) of the approved plan."""
+    """The run went on to stage `index` (from 0) of the plan in force."""
 
     index: int
     placements: tuple[Placement, ...]
@@ -248,17 +257,67 @@ class Alternative(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """Why the run went on as it did."""
+    """Why the run went on as it did.
+
+    `number` counts the decisions of the rescheduler from 1 (0: it is not one of them). Of those `alternatives[0]` is to
+    stay with the plan in force; `ends_s` are medians on the run's clock. `margin`: what a gain must exceed, in words.
+    `gain_s`: how much earlier the run should end by what was chosen, or, where it stays, by the best alternative.
+    """
 
     kind: Literal["start", "keep", "switch", "finish"]
     what: str
     saw: str
     alternatives: tuple[Alternative, ...] = ()
     chosen: int | None = None
+    number: int = 0
+    margin: str = ""
+    gain_s: float | None = None
 
 
 class Decided(Event, frozen=True):
     decision: Decision
+
+
+class Proposed(Event, frozen=True):
+    """The rescheduler would switch and asks the operator; without an answer by `deadline_s` (run's clock) it stays."""
+
+    number: int
+    decision: Decision
+    deadline_s: float
+
+
+class ProposalAnswered(Event, frozen=True):
+    """What became of proposal `number`. What is done then follows as a Decided of the same number."""
+
+    number: int
+    answer: Answer
+    by: str
+
+
+class Replanned(Event, frozen=True):
+    """Decision `number` replaced the rest of the plan. `plan`: of what is left, its first stage is entered next.
+
+    Its stages count from 0, its times are on the run's clock, and its makespan is when the run should end.
+    """
+
+    number: int
+    plan: Candidate
+    by: str
+
+
+class Outcome(Event, frozen=True):
+    """What came of the switch that was decision `number`; the latest one counts. Times on the run's clock.
+
+    predicted_s  when the run was to end by it
+    stay_s       when it was to end without it
+    ended_s      when it ended (`final`), or is expected to end now (simulated)
+    """
+
+    number: int
+    predicted_s: float
+    ended_s: float
+    stay_s: float | None = None
+    final: bool = False
 
 
 class ForecastChanged(Event, frozen=True):
@@ -268,9 +327,9 @@ class ForecastChanged(Event, frozen=True):
 
 
 class ControlReceived(Event, frozen=True):
-    """A command through the control socket or a signal: pause, resume, drain, stop."""
+    """A command through the control socket or a signal."""
 
-    command: Literal["pause", "resume", "drain", "stop"]
+    command: Literal["pause", "resume", "drain", "stop", "replan"]
     by: str
 
 
@@ -297,6 +356,10 @@ AnyEvent = (
     | LateAnswerDropped
     | Sampled
     | Decided
+    | Proposed
+    | ProposalAnswered
+    | Replanned
+    | Outcome
     | ForecastChanged
     | ControlReceived
     | RunEnded

@@ -63,13 +63,21 @@ class Started(Struct, frozen=True):
 
 
 class EngineStats(Struct, frozen=True, kw_only=True):
-    """What the engine counts now. Totals are since its start; `kv_usage` is a share from 0 to 1, None: not known."""
+    """What the engine counts now. Totals are since its start; `kv_usage` is a share from 0 to 1, None: not known.
+
+    steps_total            engine steps; 0: not told
+    prefill_tokens_total   prompt tokens computed, those found in the prefix cache not among them
+    generated              output tokens so far of each unfinished request, by its key; None: the engine does not tell
+    """
 
     running: int
     waiting: int
     kv_usage: float | None = None
     preemptions_total: int = 0
     output_tokens_total: int = 0
+    steps_total: int = 0
+    prefill_tokens_total: int = 0
+    generated: Mapping[int, int] | None = None
 
 
 class Engine(Protocol):

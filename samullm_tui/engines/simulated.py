@@ -27,6 +27,7 @@ __all__ = ["SimulatedEngine"]
 
 @dataclass(slots=True)
 class _Job:
+    key: int
     answer: asyncio.Future[Completion]
     completion: Completion
     finish_s: float | None = None
@@ -99,7 +100,7 @@ class SimulatedEngine:
             )
         except InputError as error:
             raise RequestRefusedError(error.problems) from None
-        job = self._jobs[serial] = _Job(asyncio.get_running_loop().create_future(), completion)
+        job = self._jobs[serial] = _Job(request.key, asyncio.get_running_loop().create_future(), completion)
         self._look_ahead_soon()
         try:
             return await job.answer
@@ -111,13 +112,17 @@ class SimulatedEngine:
         self._settle()
         self._look_ahead_soon()
         simulation = self._simulation
-        _, tokens = simulation.unfinished()
+        serials, tokens = simulation.unfinished()
+        keys = (self._jobs[serial].key for serial in serials.tolist())
         return EngineStats(
             running=simulation.running,
             waiting=simulation.waiting,
             kv_usage=simulation.kv_usage,
             preemptions_total=simulation.preemptions,
             output_tokens_total=self._output_tokens_total + int(tokens.sum()),
+            steps_total=simulation.iterations,
+            prefill_tokens_total=simulation.prefilled,
+            generated=dict(zip(keys, tokens.tolist(), strict=True)),
         )
 
     async def stop(self) -> None:

@@ -14,20 +14,28 @@ GAUGES = {
     "vllm:kv_cache_usage_perc": "kv_usage",
     "vllm:num_preemptions_total": "preemptions",
     "vllm:generation_tokens_total": "output_tokens",
+    "vllm:iteration_tokens_total_count": "steps",
+    "vllm:iteration_tokens_total_sum": "step_tokens",
 }
 LINE = re.compile(rf"^({'|'.join(GAUGES)})(?:\{{[^}}]*\}})? (\S+)", re.MULTILINE)
 BLOCKS = re.compile(r'^vllm:cache_config_info\{.*?num_gpu_blocks="(\d+)"', re.MULTILINE)
 
 
 def stats_of(metrics: str) -> EngineStats:
-    """The engine's counts. What is not in the text counts 0 (`kv_usage`: None)."""
+    """The engine's counts. What is not in the text counts 0 (`kv_usage`: None).
+
+    A step's tokens are the prompt tokens that it computes and the output tokens that it makes.
+    """
     found = {GAUGES[name]: float(value) for name, value in LINE.findall(metrics)}
+    output_tokens = int(found.get("output_tokens", 0))
     return EngineStats(
         running=int(found.get("running", 0)),
         waiting=int(found.get("waiting", 0)),
         kv_usage=found.get("kv_usage"),
         preemptions_total=int(found.get("preemptions", 0)),
-        output_tokens_total=int(found.get("output_tokens", 0)),
+        output_tokens_total=output_tokens,
+        steps_total=int(found.get("steps", 0)),
+        prefill_tokens_total=max(0, int(found.get("step_tokens", 0)) - output_tokens),
     )
 
 

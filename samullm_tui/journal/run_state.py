@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from samullm_tui.domain.event import Decision, GpuSample, HostSample, RunEndStatus
+from samullm_tui.domain.event import Answer, Decision, GpuSample, HostSample, Outcome, Proposed, RunEndStatus
 from samullm_tui.domain.plan import Band, Candidate, Placement, Span
 
 __all__ = [
@@ -102,12 +102,16 @@ class RunState(Struct, omit_defaults=True):
     nodes, llms             by name, in the order of the application
     replicas                by Replica.name, in the order of their first start; ended ones stay
     spans                   the actual Gantt chart, in the order of the starts
-    plan, approved_rank     the approved candidate (None when the journal does not hold it) and its rank
+    plan, approved_rank     the candidate in force (None when the journal does not hold it), and the approved one's rank
+    former_plans            (at_s, candidate): those in force before, until then; oldest first, the approved one first
+    replans                 how many decisions replaced the rest of the plan
     quarantined             GPUs that get no engine any more, and why
-    stage                   index of the plan's stage, -1 before the first; `stages`: when each began
+    stage                   index of the plan's stage, -1 before its first; `stages`: when each began, of all plans
     gpus, gpu_utilization   latest sample by index; its history, a fraction, oldest first, at most 120
     throughput              (at_s, output tokens per second of all engines), oldest first, at most 240
-    decisions, forecasts    (at_s, …), oldest first, all of them
+    decisions, forecasts    (at_s, …), oldest first, all of them; the end that is forecast, on the run's clock
+    proposal                the one that waits for an answer; `answers` to earlier ones, by number
+    outcomes                of the switches, by the number of their decision
     problems                oldest first, the last 50
     """
 
@@ -144,6 +148,8 @@ class RunState(Struct, omit_defaults=True):
     samples: int = 0
     candidates: tuple[Candidate, ...] = ()
     plan: Candidate | None = None
+    former_plans: list[tuple[float, Candidate]] = field(default_factory=list)
+    replans: int = 0
     stage: int = -1
     placements: tuple[Placement, ...] = ()
     until: tuple[str, ...] = ()
@@ -168,6 +174,9 @@ class RunState(Struct, omit_defaults=True):
 
     decisions: list[tuple[float, Decision]] = field(default_factory=list)
     forecasts: list[tuple[float, Band]] = field(default_factory=list)
+    proposal: Proposed | None = None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     problems: list[SeenProblem] = field(default_factory=list)
 
     @property
@@ -176,15 +185,15 @@ class RunState(Struct, omit_defaults=True):
 
     @property
     def forecast(self) -> Band | None:
-        """The makespan as last expected: the latest forecast, else the approved plan's."""
+        """The makespan as last expected: the latest forecast, else the plan's."""
         if self.forecasts:
             return self.forecasts[-1][1]
         return self.plan.makespan_s if self.plan else None
 
     @property
-    def replans(self) -> int:
-        """How many decisions left the plan: going on to its next stage is none, choosing among alternatives is."""
-        return sum(d.kind == "switch" and d.chosen is not None for _, d in self.decisions)
+    def approved_plan(self) -> Candidate | None:
+        """What the operator approved, whatever was made of it since."""
+        return self.former_plans[0][1] if self.former_plans else self.plan
 
     @property
     def makespan_s(self) -> float | None:
@@ -193,6 +202,9 @@ class RunState(Struct, omit_defaults=True):
             return None
         return (self.at_s if self.ended_s is None else self.ended_s) - self.started_s
 
+
+DECISIONS_LATER: dict[str, object] = {"number": 0, "margin": "", "gain_s": None}
+"""Fields of decisions that early journals do not know. Decisions were hashed with their defaults from the beginning."""
 
 T = TypeVar("T")
 
@@ -216,4 +228,8 @@ def copy_state(state: RunState) -> RunState:
 def state_sha256(state: RunState) -> str:
     """Hash of the state in canonical form: JSON, keys and fields sorted, shortest exact floats, no defaults."""
     plain = msgspec.to_builtins(state, str_keys=True, order="sorted")
+    for _, decision in plain.get("decisions", ()):
+        for name, default in DECISIONS_LATER.items():
+            if decision[name] == default:
+                del decision[name]
     return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()

@@ -23,7 +23,11 @@ from samullm_tui.domain.event import (
     ForecastChanged,
     GpuQuarantined,
     LateAnswerDropped,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestFinished,
     RequestRetried,
@@ -143,7 +147,7 @@ def _control_received(state: RunState, event: ControlReceived) -> None:
     """`stop` shows as draining, too, until the run has ended."""
     if event.command in {"pause", "resume"}:
         state.paused = event.command == "pause"
-    else:
+    elif event.command in {"drain", "stop"}:
         state.draining = True
     state.status = _status(state)
 
@@ -158,6 +162,7 @@ def _run_ended(state: RunState, event: RunEnded) -> None:
     for replica in state.replicas.values():
         _end_replica(replica, event.at_s, "stopped", "the run ended")
     _close_spans(state, event.at_s)
+    state.proposal = None
     if event.status == "failed":
         _problem(state, SeenProblem(event.at_s, "run", state.run, event.cause))
     state.status = _status(state)
@@ -170,6 +175,29 @@ def _stage_started(state: RunState, event: StageStarted) -> None:
 
 def _decided(state: RunState, event: Decided) -> None:
     state.decisions.append((event.at_s, event.decision))
+
+
+def _proposed(state: RunState, event: Proposed) -> None:
+    state.proposal = event
+
+
+def _proposal_answered(state: RunState, event: ProposalAnswered) -> None:
+    state.answers[event.number] = event.answer
+    if state.proposal and state.proposal.number == event.number:
+        state.proposal = None
+
+
+def _replanned(state: RunState, event: Replanned) -> None:
+    """Its first stage begins with the next StageStarted; until then the engines are those of the stage before."""
+    if state.plan:
+        state.former_plans.append((event.at_s, state.plan))
+    state.plan, state.stage = event.plan, -1
+    state.replans += 1
+    state.forecasts.append((event.at_s, event.plan.makespan_s))
+
+
+def _outcome(state: RunState, event: Outcome) -> None:
+    state.outcomes[event.number] = event
 
 
 def _forecast_changed(state: RunState, event: ForecastChanged) -> None:
@@ -344,6 +372,10 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     LateAnswerDropped: _late_answer_dropped,
     Sampled: _sampled,
     Decided: _decided,
+    Proposed: _proposed,
+    ProposalAnswered: _proposal_answered,
+    Replanned: _replanned,
+    Outcome: _outcome,
     ForecastChanged: _forecast_changed,
     ControlReceived: _control_received,
     RunEnded: _run_ended,

@@ -100,7 +100,7 @@ class Beam:
     def _nexts(self, beginning: _Beginning, branches: int) -> Iterator[_Beginning]:
         """The beginning and one stage more, the most promising stages first."""
         moment, number = beginning.moment, len(beginning.stages) + 1
-        outlook = Outlook(self.task, moment.progress, moment.running, number)
+        outlook = Outlook(self.task, moment.beginning, number)
         for place, some in enumerate(self._fitting(outlook, beginning)):
             if place == branches or self.spent:
                 self.left_out = True
@@ -110,7 +110,7 @@ class Beam:
             if found is None:
                 continue
             stage, after = found
-            later = Outlook(self.task, after.progress, after.running, number + 1)
+            later = Outlook(self.task, after.beginning, number + 1)
             begun = frozenset(beginning.begun | wanted.keys()) & later.left
             rest_s = self._prospect(later, after.at_s, begun).rest_s
             if after.at_s + PRUNE * rest_s < self.limit_s():

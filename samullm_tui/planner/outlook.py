@@ -16,7 +16,7 @@ from samullm_tui.planner.graph import LLMGraph, llm_graph
 from samullm_tui.planner.pins import StageStart, pinned
 from samullm_tui.planner.replay import Replays
 from samullm_tui.planner.shapes import Size, check_fits, pack
-from samullm_tui.simulate.application import Problem, Progress, simulate_stage
+from samullm_tui.simulate.application import Beginning, Problem, simulate_stage
 from samullm_tui.simulate.engine import simulate_requests
 
 __all__ = ["Estimate", "Outlook", "Task"]
@@ -56,13 +56,15 @@ Part = tuple[tuple[int, Size], ...]
 
 @dataclass
 class Task:
-    """What stays the same while a plan is made: problem, lengths, and what follows from them.
+    """What stays the same while a plan is made: problem, lengths, where it begins, and what follows from them.
 
     Raises PlacementError when an LLM fits nowhere, or when LLMs that can only run together do not fit together.
     """
 
     problem: Problem
     output_tokens: IntArray
+    begun: Beginning | None = None
+    """Where plans begin; None: at time 0, nothing done and nothing running."""
     graph: LLMGraph = field(init=False)
     prompts: IntArray = field(init=False)
     flops_per_token: Floats = field(init=False)
@@ -75,8 +77,9 @@ class Task:
     def __post_init__(self) -> None:
         table = self.problem.table
         self.graph = llm_graph(table)
-        self.replays = Replays(self.problem)
-        check_fits(self.problem, self.graph.units)
+        self.replays = Replays(self.problem, self.begun)
+        left = self.replays.begun.progress.left(self.problem)
+        check_fits(self.problem, (unit for unit in self.graph.units if left[list(unit)].any()))
         self.prompts = table.prompt_tokens + upstream_tokens(table, self.output_tokens)
         per_token = np.array([llm.flops_per_token for llm in self.problem.llms])
         self.flops_per_token = per_token[table.llm]
@@ -108,11 +111,12 @@ class Task:
 class Outlook:
     """The situation at the start of a stage: what is left, and which replicas run."""
 
-    def __init__(self, task: Task, progress: Progress, running: frozenset[Replica], stage: int = 1) -> None:
-        """`stage` counts the stages of the plan from 1."""
+    def __init__(self, task: Task, beginning: Beginning, stage: int = 1) -> None:
+        """`beginning` of the stage; `stage` counts the stages of the plan from 1."""
         self.task = task
-        self.progress = progress
-        self.running = running
+        self.beginning = beginning
+        self.progress = progress = beginning.progress
+        self.running = beginning.running
         self.left = frozenset(np.flatnonzero(progress.left(task.problem)).tolist())
         self.held, self.due = pinned(
             task.problem, task.graph, StageStart(stage, self.left, frozenset(self.sizes()))
@@ -123,14 +127,26 @@ class Outlook:
         return self.task.problem.llms[llm].name
 
     def sizes(self) -> dict[int, Size]:
-        """The present sizes of the unfinished LLMs that run."""
-        replicas = {llm: [r for r in self.running if r.llm == self.name(llm)] for llm in sorted(self.left)}
-        return {llm: Size(some[0].tp, len(some)) for llm, some in replicas.items() if some}
+        """The present sizes of the unfinished LLMs that run: of replicas of several tp those with the most GPUs."""
+        found: dict[int, Size] = {}
+        for llm in sorted(self.left):
+            tps = [replica.tp for replica in self.running if replica.llm == self.name(llm)]
+            if tps:
+                found[llm] = max((Size(tp, tps.count(tp)) for tp in set(tps)), key=lambda s: (s.gpus, s.tp))
+        return found
 
     def warm(self, llm: int, size: Size) -> int:
         """How many replicas of this size run already."""
         name = self.name(llm)
         return min(size.dp, sum(r.llm == name and r.tp == size.tp for r in self.running))
+
+    def wait_s(self, llm: int, size: Size) -> float:
+        """Seconds until all replicas serve: of a load, or of what is left of it where they run already."""
+        if self.warm(llm, size) < size.dp:
+            return self.task.problem.llms[llm].shape(size.tp).load_s
+        name, engines = self.name(llm), self.progress.engines
+        clocks = [engines[r].clock_s for r in self.running if r.llm == name and r in engines]
+        return max(0.0, max(clocks, default=0.0) - self.beginning.at_s)
 
     def may_start(self, unit: tuple[int, ...], beside: Mapping[int, Size]) -> bool:
         """Whether every source of the unit is finished or among `beside`, and no pin holds it back."""
@@ -200,7 +216,7 @@ class Outlook:
     def _state(self, llm: int, size: Size) -> tuple[object, ...]:
         mine = self.task.problem.table.llm == llm
         done, generated = self.progress.done[mine], self.progress.generated[mine]
-        return self.warm(llm, size), done.tobytes(), generated.tobytes()
+        return self.warm(llm, size), round(self.wait_s(llm, size)), done.tobytes(), generated.tobytes()
 
     def _flops(self, requests: IntArray) -> Floats:
         """[k] useful FLOPs left: the outputs still to come, and the prompts of requests that have none yet."""
@@ -223,21 +239,21 @@ class Outlook:
         prompts, outputs = prompts[served], outputs[served]
         trace = simulate_requests(model.config, model.latency, np.zeros(len(prompts)), prompts, outputs)
         times = np.sort(trace.finish_s)
-        load_s = 0.0 if self.warm(llm, size) == size.dp else model.load_s
+        load_s = self.wait_s(llm, size)
         return _estimate(load_s + times, np.full(len(times), flops / max(len(times), 1)), load_s)
 
     def _of_stage(self, part: Part) -> Estimate:
         """LLMs that feed each other, or whose requests wait for each other: that part of the stage simulated."""
-        task = self.task
+        task, at_s = self.task, self.beginning.at_s
         wanted = dict(part)
         stage = Stage(task.place(wanted, self.running), tuple(self.name(llm) for llm in wanted))
-        trace = simulate_stage(task.problem, task.output_tokens, self.progress, stage, self.running, 0.0)
+        trace = simulate_stage(task.problem, task.output_tokens, self.progress, stage, self.running, at_s)
         new = np.flatnonzero(trace.progress.done & ~self.progress.done)
         order = new[np.argsort(trace.progress.finish_s[new], kind="stable")]
         finish_s = {llm: trace.llm_finish_s.get(self.name(llm), trace.end_s) for llm in wanted}
         first = min(max(finish_s[llm] for llm in unit) for unit in self.heads(wanted))
-        times = trace.progress.finish_s[order]
-        return _estimate(times, self._flops(order), 0.0, first)
+        times = trace.progress.finish_s[order] - at_s
+        return _estimate(times, self._flops(order), 0.0, first - at_s)
 
 
 def _estimate(times_s: Floats, flops: Floats, start_s: float, first_end_s: float | None = None) -> Estimate:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
-from samullm_tui.simulate.application import Problem, Progress, StageTrace, simulate_stage
+from samullm_tui.simulate.application import Beginning, Problem, Progress, StageTrace, simulate_stage
 
 __all__ = ["Moment", "Replays"]
 
@@ -30,12 +30,19 @@ class Moment:
     at_s: float
     loads: int
 
+    @property
+    def beginning(self) -> Beginning:
+        """Of what follows."""
+        return Beginning(self.progress, self.running, self.at_s)
+
 
 class Replays:
     """`requests` counts the effort spent: for each stage simulated the application's requests and some for the stage."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, begun: Beginning | None = None) -> None:
+        """Plans begin where `begun` says; without it at time 0, nothing done and nothing running."""
         self.problem = problem
+        self.begun = begun or Beginning.fresh(problem)
         self.requests = 0
         self._kept: OrderedDict[Key, tuple[Moment, StageTrace]] = OrderedDict()
         self._most = max(4, MEMORY_BYTES // (BYTES_PER_REQUEST * max(1, len(problem.table))))
@@ -43,12 +50,12 @@ class Replays:
         self._beginnings: list[Moment] = []
 
     def beginning(self, output_tokens: IntArray) -> Moment:
-        """Time 0 for these lengths, nothing done and nothing running."""
+        """Where every plan begins, for these lengths."""
         for moment in self._beginnings:
             if moment.output_tokens is output_tokens:
                 return moment
-        fresh = Progress.fresh(self.problem)
-        self._beginnings.append(Moment(self._number(), output_tokens, fresh, frozenset(), 0.0, 0))
+        progress, running, at_s = self.begun.progress, self.begun.running, self.begun.at_s
+        self._beginnings.append(Moment(self._number(), output_tokens, progress, running, at_s, 0))
         return self._beginnings[-1]
 
     def after(

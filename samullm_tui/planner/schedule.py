@@ -11,7 +11,7 @@ from samullm_tui.planner.annealing import anneal, move
 from samullm_tui.planner.fluid import Bools, Floats, Options, Situation, fresh_situation, roll_out
 from samullm_tui.planner.outlook import Estimate, Outlook, Task
 from samullm_tui.planner.shapes import Size, sizes_of, smallest
-from samullm_tui.simulate.application import Progress
+from samullm_tui.simulate.application import Beginning, Progress
 
 __all__ = ["Schedule", "Table", "moved", "promising", "simple", "wandered"]
 
@@ -128,7 +128,7 @@ def _ready(task: Task, unit: Unit) -> Outlook:
     """The unit at its start, all that the others do done."""
     done = ~np.isin(task.problem.table.llm, unit)
     finish_s = np.where(done, 0.0, np.nan)
-    return Outlook(task, Progress(done, np.where(done, task.output_tokens, 0), finish_s), frozenset())
+    return Outlook(task, Beginning(Progress(done, np.where(done, task.output_tokens, 0), finish_s)))
 
 
 def _curve(estimate: Estimate) -> Floats:

@@ -42,7 +42,7 @@ def plan_and_end(
     moment = task.replays.beginning(task.output_tokens)
     stages: list[Stage] = []
     while not moment.progress.finished and moment.at_s <= limit_s:
-        outlook = Outlook(task, moment.progress, moment.running, len(stages) + 1)
+        outlook = Outlook(task, moment.beginning, len(stages) + 1)
         choice = choose(outlook)
         choice = choice._replace(wanted=with_due(outlook, choice.wanted))
         stage, moment = _simulate(outlook, choice, moment)

@@ -21,6 +21,7 @@ from samullm_tui.simulate.graph import Links, no_links
 from samullm_tui.simulate.options import SharedBlocks, set_options
 from samullm_tui.simulate.prefixes import read_back, write_down
 from samullm_tui.simulate.problem import (
+    Beginning,
     CacheState,
     EngineState,
     LLMModel,
@@ -59,6 +60,7 @@ from samullm_tui.simulate.together import arrivals, collect, export, link_served
 from samullm_tui.simulate.work import EngineWork, works
 
 __all__ = [
+    "Beginning",
     "LLMModel",
     "PlanTrace",
     "Problem",
@@ -95,7 +97,7 @@ def simulate_stage(
     replicas = stage.replicas
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
-    engine_of = deal(problem, output_tokens, progress, replicas, kept, left)
+    engine_of = deal(problem, output_tokens, progress, replicas, kept, left, start_s)
     for e, replica in enumerate(replicas):
         if replica in kept:
             engine_of[kept[replica].leaving] = e
@@ -130,15 +132,18 @@ def simulate_stage(
     )
 
 
-def simulate_plan(problem: Problem, plan: Plan, output_tokens: IntArray) -> PlanTrace:
-    """All stages from time 0 with nothing running. The last stage goes on until everything is finished.
+def simulate_plan(
+    problem: Problem, plan: Plan, output_tokens: IntArray, beginning: Beginning | None = None
+) -> PlanTrace:
+    """All stages from `beginning`; without one from time 0 with nothing running. The last stage goes on until
+    everything is finished.
 
     A stage whose LLMs are finished before it begins does not take place. Raises PlanError for a plan that never
     finishes, or that is not possible on these GPUs and shapes.
     """
-    progress = Progress.fresh(problem)
-    warm: frozenset[Replica] = frozenset()
-    now_s, loads, gpu_busy_s = 0.0, 0, 0.0
+    begun = beginning or Beginning.fresh(problem)
+    progress, warm, now_s = begun.progress, begun.running, begun.at_s
+    loads, gpu_busy_s = 0, 0.0
     times: list[tuple[float, float]] = []
     kept: list[tuple[bool, ...]] = []
     work: list[tuple[EngineWork, ...]] = []
@@ -261,6 +266,8 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     restore(s, e, running, state.computed, state.phases, waiting[stays], state.prompts[here])
     cache = state.cache
     if cache is None:
+        if s.eng[e, SHARING]:  # what it has cached is not known: as if nothing were
+            s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
         return
     rows = np.concatenate([running, waiting])[here]
     s.option[rows[:, None], [HELD, IDLE_FROM, ADMITTED]] = cache.options[here][:, [HELD, IDLE_FROM, ADMITTED]]

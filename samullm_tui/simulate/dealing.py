@@ -84,29 +84,37 @@ def deal(
     replicas: Sequence[Replica],
     kept: Mapping[Replica, EngineState],
     left: IntArray,
+    start_s: float,
 ) -> IntArray:
     """For each request the index of its replica, -1 when it is done or its LLM does not run.
 
-    `kept` are the replicas that go on, with their states. What an LLM's replicas have among them stays as it is when
-    they all go on and none joins; else what runs on a kept replica stays there, and everything else is dealt anew.
+    `kept` are the replicas that go on from start_s, with their states. What an LLM's replicas have among them stays as
+    it is when they all go on and none joins; else what runs on a kept replica stays there. Everything else is dealt.
     """
     engine_of = np.full(len(problem.table), -1, np.int64)
     for llm, name in enumerate(problem.table.llm_names):
         own = [e for e, replica in enumerate(replicas) if replica.llm == name]
         if not own or left[llm] == 0:
             continue
-        before = {replica for replica in progress.engines if replica.llm == name}
-        states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
         if len(own) == 1:
             engine_of[(problem.table.llm == llm) & ~progress.done] = own[0]
-        elif before == {replicas[e] for e in own} and len(states) == len(own):
-            for e, state in states.items():
-                engine_of[state.assigned] = e
-        else:
+            continue
+        before = {replica for replica in progress.engines if replica.llm == name}
+        states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
+        all_stay = before == {replicas[e] for e in own} and len(states) == len(own)
+        for e, state in states.items():
+            engine_of[state.assigned if all_stay else state.running] = e
+        requests = np.flatnonzero((problem.table.llm == llm) & ~progress.done)
+        if (engine_of[requests] < 0).any():
             shapes = [problem.llms[llm].shape(replicas[e].tp) for e in own]
-            requests = np.flatnonzero((problem.table.llm == llm) & ~progress.done)
+            before_s = [
+                max(0.0, states[e].clock_s - start_s) if e in states else shape.load_s
+                for e, shape in zip(own, shapes, strict=True)
+            ]
+            has = np.searchsorted(own, engine_of[requests])
+            has[engine_of[requests] < 0] = -1
             places = deal_llm(
-                problem, output_tokens, progress, requests, shapes, [states.get(e) for e in own]
+                problem, output_tokens, progress, requests, shapes, has, np.array(before_s, np.float64)
             )
             engine_of[requests] = np.array(own)[places]
     return engine_of
@@ -118,9 +126,13 @@ def deal_llm(
     progress: Progress,
     requests: IntArray,
     shapes: Sequence[ShapeModel],
-    states: Sequence[EngineState | None],
+    has: IntArray,
+    before_s: FloatArray,
 ) -> IntArray:
-    """For each of these unfinished requests of one LLM, which of its replicas (in the order of `shapes`)."""
+    """For each of these unfinished requests of one LLM, which of its replicas (in the order of `shapes`).
+
+    `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
+    """
     units, unit = np.unique(problem.units[requests], return_inverse=True)
     chained = problem.chained[requests]
     generated = progress.generated[requests]
@@ -131,12 +143,7 @@ def deal_llm(
     for column, tokens in enumerate((prompt, output, np.where(chained, output, 0))):
         work[:, column] = np.bincount(unit, tokens, len(units))
     place = np.full(len(units), -1, np.int64)
-    before_s = np.zeros(len(shapes))
-    for replica, (shape, state) in enumerate(zip(shapes, states, strict=True)):
-        if state is None:
-            before_s[replica] = shape.load_s
-        else:
-            place[unit[np.isin(requests, state.running)]] = replica
+    place[unit[has >= 0]] = has[has >= 0]
     rates = np.array([rates_of(shape, float(prompt.mean()), float(output.mean())) for shape in shapes])
     order = np.argsort(-work[:, 2], kind="stable")
     place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))

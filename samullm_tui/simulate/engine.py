@@ -39,6 +39,7 @@ from samullm_tui.simulate.state import (
     PENDING_COUNT,
     PHASE,
     PREEMPTIONS,
+    PREFILLED,
     PREFIX,
     PRIORITY,
     PROMPT,
@@ -134,6 +135,11 @@ class EngineSimulation:
     @property
     def iterations(self) -> int:
         return int(self._state.eng[0, ITERATIONS])
+
+    @property
+    def prefilled(self) -> int:
+        """Prompt tokens computed, those of preempted requests again."""
+        return int(self._state.eng[0, PREFILLED])
 
     def submit(
         self,

@@ -54,6 +54,7 @@ from samullm_tui.simulate.state import (
     PHASE,
     POS,
     PREEMPTIONS,
+    PREFILLED,
     PRIORITY,
     PROMPT,
     READY,
@@ -343,6 +344,7 @@ def end_step(
     s.clock[e, CLOCK] += seconds
     s.clock[e, BUSY] += seconds
     eng[ITERATIONS] += 1
+    eng[PREFILLED] += prefill_tokens
     eng[DECODED] += 1
     eng[CONTEXT] += settled
     if eng[LEAVERS]:

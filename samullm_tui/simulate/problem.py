@@ -23,6 +23,7 @@ from samullm_tui.simulate.state import DONE
 from samullm_tui.simulate.work import EngineWork
 
 __all__ = [
+    "Beginning",
     "CacheState",
     "EngineState",
     "LLMModel",
@@ -221,6 +222,20 @@ class Progress:
     def left(self, problem: Problem) -> IntArray:
         """Unfinished requests of each LLM."""
         return np.bincount(problem.table.llm[~self.done], minlength=len(problem.llms)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a simulation begins: how far everything is, which replicas serve or load, and the time."""
+
+    progress: Progress
+    running: frozenset[Replica] = frozenset()
+    at_s: float = 0.0
+
+    @classmethod
+    def fresh(cls, problem: Problem) -> Beginning:
+        """Nothing done and nothing running."""
+        return cls(Progress.fresh(problem))
 
 
 @dataclass(frozen=True)

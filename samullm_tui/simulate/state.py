@@ -1,6 +1,6 @@
 """The arrays that the compiled kernels work on: n requests and E engines, no object for either.
 
-Columns of `req` [n, 13], one row for each request, and of `eng` [E, 31], one row for each engine, are named below.
+Columns of `req` [n, 13], one row for each request, and of `eng` [E, 32], one row for each engine, are named below.
 
 A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
 nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
@@ -55,7 +55,7 @@ REFS, NODE = range(2)
 AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 
 # Columns of eng. SETTLES counts requests that settled; LEAVERS are leaving, WASTERS of them for one more slot; BLANK
-# are the free blocks with nothing in them, which are taken first.
+# are the free blocks with nothing in them, which are taken first; PREFILLED counts prompt tokens computed.
 (
     MAX_SEQS,
     BUDGET,
@@ -88,7 +88,8 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     LRU_HEAD,
     LRU_TAIL,
     LRU_SPARE,
-) = range(31)
+    PREFILLED,
+) = range(32)
 
 # Columns of clock [E, 3], seconds: when the next step may start; how long steps took together; until when arrivals
 # are seen by the next schedule of an asynchronous engine.
@@ -193,7 +194,7 @@ def make_state(
     state = State(
         req=req,
         times=np.full((n, 6), np.nan),
-        eng=np.zeros((count, 31), np.int64),
+        eng=np.zeros((count, 32), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
         lists=np.zeros((3 if queue else 2, n), np.int64),

@@ -15,7 +15,7 @@ from samullm_tui.domain.event import (
     RequestRetried,
 )
 from samullm_tui.engines.protocol import Completion, Engine, GenerateRequest, RequestRefusedError
-from samullm_tui.supervisor.ledger import Sent
+from samullm_tui.supervisor.ledger import Finish, Sent
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.texts import Texts
@@ -172,7 +172,8 @@ class Asking:
             offset=0,
         )
         self._recorder.output(row, event)
-        self._ledger.finish(index, completion.output_tokens)
+        cut = completion.finish_reason == "length"
+        self._ledger.finish(index, Finish(completion.output_tokens, event.at_s, cut))
         self._texts.keep(index, completion.text)
         self._texts.release(index)
         self._progress(sent.replica, completion.output_tokens)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from typing import Literal
 
 import msgspec
 
 from samullm_tui.domain.errors import Problem, RunError
-from samullm_tui.supervisor.control import Command, Reply, Status, short_path
+from samullm_tui.supervisor.control import Asked, Command, Reply, Status, short_path
 from samullm_tui.supervisor.spec import RunPaths, existing_run
 
 __all__ = ["ControlClient"]
@@ -50,14 +49,25 @@ class ControlClient:
         """Stops now. What is in flight runs again when the run is resumed."""
         return self.send("stop")
 
-    def send(
-        self,
-        command: Literal["status", "approve", "pause", "resume", "drain", "stop"],
-        *,
-        rank: int = 1,
-        by: str = "operator",
-    ) -> Status:
-        reply = self._ask(Command(command, rank, by))
+    def replan(self, by: str = "operator") -> str:
+        """Asks the rescheduler for a decision now; returns what it said to that."""
+        reply = self._ask(Command("replan", by=by))
+        self._status(reply)
+        return reply.said
+
+    def accept(self, number: int, by: str = "operator") -> Status:
+        """Does what proposal `number` proposes. On return that is durable."""
+        return self.send("accept", number=number, by=by)
+
+    def refuse(self, number: int, by: str = "operator") -> Status:
+        """Stays with the plan in force instead."""
+        return self.send("refuse", number=number, by=by)
+
+    def send(self, command: Asked, *, rank: int = 1, by: str = "operator", number: int = 0) -> Status:
+        return self._status(self._ask(Command(command, rank, by, number)))
+
+    def _status(self, reply: Reply) -> Status:
+        """Of an answer that is no refusal."""
         if not reply.ok or reply.status is None:
             raise RunError(Problem(self._paths.run, "", reply.error))
         return reply.status

@@ -1,8 +1,9 @@
 """The control socket: one JSON object a line, each answered by one.
 
-{"command": "status"} · {"command": "approve", "rank": 1, "by": "…"} · pause · resume · drain · stop
-The answer has "ok"; when that is false, "error" says why. A command that changes the run is answered when it is
-durable. Only processes of the same user are heard.
+{"command": "status"} · {"command": "approve", "rank": 1, "by": "…"} · pause · resume · drain · stop · replan
+{"command": "accept", "number": 3, "by": "…"} · refuse: what to do about a proposal of the rescheduler
+The answer has "ok"; when that is false, "error" says why. "said" is what else there is to say. A command that changes
+the run is answered when it is durable. Only processes of the same user are heard.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from msgspec import Struct
 
 from samullm_tui.domain.errors import SamullmError
 
-__all__ = ["Command", "ControlServer", "Controlled", "Reply", "Status", "open_socket", "short_path"]
+__all__ = ["Asked", "Command", "ControlServer", "Controlled", "Reply", "Status", "open_socket", "short_path"]
 
 MAX_LINE_BYTES = 64 * 1024
 BACKLOG = 16
 
 
-class Command(Struct, frozen=True):
-    """`rank` is of an approval, `by` says who asks."""
+Asked = Literal["status", "approve", "pause", "resume", "drain", "stop", "replan", "accept", "refuse"]
 
-    command: Literal["status", "approve", "pause", "resume", "drain", "stop"]
+
+class Command(Struct, frozen=True):
+    """`rank` is of an approval, `number` of a proposal, `by` says who asks."""
+
+    command: Asked
     rank: int = 1
     by: str = "operator"
+    number: int = 0
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -53,6 +58,7 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     ok: bool
     error: str = ""
     status: Status | None = None
+    said: str = ""
 
 
 class Controlled(Protocol):
@@ -63,6 +69,12 @@ class Controlled(Protocol):
     async def approve(self, rank: int, by: str) -> None: ...
 
     async def control(self, command: Literal["pause", "resume", "drain", "stop"], by: str) -> None: ...
+
+    async def replan(self, by: str) -> str:
+        """Asks for a decision now; returns what will come of that, in words."""
+
+    async def answer(self, number: int, by: str, *, accept: bool) -> None:
+        """The operator's word on a proposal. Once more the same word is no mistake."""
 
 
 @contextmanager
@@ -148,21 +160,27 @@ class ControlServer:
     async def _answer(self, line: bytes) -> Reply:
         try:
             command = msgspec.json.decode(line, type=Command)
-            await self._obey(command)
+            said = await self._obey(command)
         except msgspec.DecodeError as error:
             return Reply(False, f"not a command: {error}")
         except SamullmError as error:
             return Reply(False, str(error))
-        return Reply(True, status=self._run.status())
+        return Reply(True, status=self._run.status(), said=said)
 
-    async def _obey(self, command: Command) -> None:
+    async def _obey(self, command: Command) -> str:
+        """What there is to say about it."""
         match command.command:
             case "status":
-                return
+                pass
             case "approve":
                 await self._run.approve(command.rank, command.by)
+            case "replan":
+                return await self._run.replan(command.by)
+            case "accept" | "refuse" as answer:
+                await self._run.answer(command.number, command.by, accept=answer == "accept")
             case other:
                 await self._run.control(other, command.by)
+        return ""
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:

@@ -7,6 +7,9 @@ free. Engines of an LLM that is finished stop at once.
 A plan was simulated with lengths that were drawn, and the real ones differ. Where it would wait for ever (its engines
 have nothing to do, and what could be done has no engine) the run goes on to the next stage; in the last stage the LLMs
 that can do something take the GPUs of those that cannot.
+
+A plan that replaces the one in force is gone on to like a next stage. While it is being decided whether there shall be
+one, the run stays in its stage (`hold_stage`) and gives no LLM up (`hold_losses`).
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ def decide(state: RunningState, now_s: float) -> list[Action]:
     """
     if state.wish in {"stop", "drain"} or not state.ledger.open_requests:
         return list(_wind_down(state, now_s))
-    if state.stage < 0 or _is_over(state, state.stage) or (_is_stuck(state) and not state.is_last_stage):
+    if _must_move(state):
         return list(_next_stage(state, now_s))
-    actions: list[Action] = list(_give_up(state)) or list(_stop_idle(state, now_s))
+    actions: list[Action] = [] if state.hold_losses else list(_give_up(state))
+    actions = actions or list(_stop_idle(state, now_s))
     if actions:
         return actions
     actions = list(_start_engines(state, now_s))
@@ -59,6 +63,13 @@ def _wind_down(state: RunningState, now_s: float) -> Iterator[Action]:
     yield End("failed" if state.broken else "succeeded", state.broken)
 
 
+def _must_move(state: RunningState) -> bool:
+    if state.stage < 0:
+        return True
+    stuck = _is_stuck(state) and not state.is_last_stage
+    return (stuck or _is_over(state, state.stage)) and not state.hold_stage
+
+
 def _is_over(state: RunningState, index: int) -> bool:
     if index == len(state.stages) - 1:
         return False
@@ -78,15 +89,17 @@ def _is_stuck(state: RunningState) -> bool:
 
 
 def _next_stage(state: RunningState, now_s: float) -> Iterator[Action]:
-    """On to the first later stage that still has something to do."""
+    """On to the first later stage, or of a fresh plan the first, that still has something to do."""
     index = state.stage + 1 if state.stage >= 0 else state.begin
     while _is_over(state, index):
         index += 1
     wanted = set(state.stages[index].replicas)
-    yield Note(stage_note(state, index, now_s))
+    if not state.is_fresh:  # else the decision for the plan has said why
+        yield Note(stage_note(state, index, now_s))
+    which = "the new plan" if state.is_fresh else f"stage {index + 1}"
     for engine in state.holding():
         if engine.status != "stopping" and engine.replica not in wanted:
-            yield StopEngine(engine.replica, f"not part of stage {index + 1}")
+            yield StopEngine(engine.replica, f"not part of {which}")
     yield EnterStage(index)
 
 
@@ -98,10 +111,10 @@ def _stop_idle(state: RunningState, now_s: float) -> Iterator[Action]:
         yield Note(finish_note(state, now_s, llm))
     for engine in idle:
         yield StopEngine(engine.replica, f"{engine.replica.llm} is finished")
-    if not idle and _is_stuck(state):
-        needed = next(r for r in _absent(state) if state.ledger.has_ready(r.llm))
+    if not idle and state.is_last_stage and _is_stuck(state):
+        needed = next((r for r in _absent(state) if state.ledger.has_ready(r.llm)), None)
         for engine in running:
-            if not set(needed.gpus).isdisjoint(engine.replica.gpus):
+            if needed and not set(needed.gpus).isdisjoint(engine.replica.gpus):
                 yield StopEngine(engine.replica, f"{needed.llm} can go on and needs its GPUs")
 
 

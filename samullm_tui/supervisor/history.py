@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from samullm_tui.domain.errors import Problem, RunError
-from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
+from samullm_tui.domain.event import AnyEvent, EngineReady, RequestFailed, RequestFinished
 from samullm_tui.domain.request import RequestTable
 from samullm_tui.journal.reader import read_events
 from samullm_tui.journal.requests import Committed, Key, committed
 from samullm_tui.journal.state import RunState, apply
 from samullm_tui.supervisor.asking import breaks_the_run
+from samullm_tui.supervisor.ledger import Finish
 from samullm_tui.supervisor.outputs import row_end
 from samullm_tui.supervisor.spec import RunPaths
 
@@ -22,12 +23,13 @@ __all__ = ["History", "Indices", "indices_of", "read_history"]
 class History:
     """The fold of a journal, and of each request that ended where its row stands.
 
-    `output_tokens` of finished requests; `broken`: the first cause that makes the run `failed`.
+    `finished`: how each request got its output; `loads`: of each engine that became ready, in order; `broken`: the first cause that makes the run `failed`.
     """
 
     state: RunState = field(default_factory=RunState)
     rows: Committed = field(default_factory=lambda: Committed({}, {}))
-    output_tokens: dict[Key, int] = field(default_factory=dict)
+    finished: dict[Key, Finish] = field(default_factory=dict)
+    loads: list[EngineReady] = field(default_factory=list)
     broken: str = ""
 
     @property
@@ -49,9 +51,9 @@ class History:
 
 @dataclass(frozen=True)
 class Indices:
-    """A history in terms of a request table: finished requests with their tokens and rows, and failed ones."""
+    """A history in terms of a request table: finished requests with their rows, and failed ones."""
 
-    done: dict[int, int]
+    done: dict[int, Finish]
     offsets: dict[int, int]
     failed: list[int]
 
@@ -73,7 +75,7 @@ def indices_of(history: History, table: RequestTable) -> Indices:
         if (node, id_) not in known:
             raise RunError(Problem("", f"node {node}", f"the application has no request {id_!r} any more"))
     return Indices(
-        done={known[key]: history.output_tokens[key] for key in history.rows.outputs},
+        done={known[key]: history.finished[key] for key in history.rows.outputs},
         offsets={known[key]: offset for key, offset in history.rows.outputs.items()},
         failed=[known[key] for key in history.rows.errors],
     )
@@ -83,7 +85,10 @@ def _followed(history: History, events: Iterator[AnyEvent]) -> Iterator[AnyEvent
     for event in events:
         apply(history.state, event)
         if isinstance(event, RequestFinished):
-            history.output_tokens.setdefault((event.node, event.id), event.output_tokens)
+            cut = event.finish_reason == "length"
+            history.finished.setdefault((event.node, event.id), Finish(event.output_tokens, event.at_s, cut))
+        elif isinstance(event, EngineReady):
+            history.loads.append(event)
         elif isinstance(event, RequestFailed) and breaks_the_run(event.cause):
             history.broken = history.broken or event.cause
         yield event

@@ -35,12 +35,12 @@ one, far behind them: otherwise a plan would be judged on the lengths that it wa
 class Job:
     """Everything that a run's spec comes down to.
 
-    expected  [n] output tokens to expect of each request before anything runs
-    rates     what the work of a replica takes
+    inputs  what it was planned with
+    rates   what the work of a replica takes
     """
 
     workload: Workload
-    expected: IntArray
+    inputs: ForecastInputs
     make_engine: MakeEngine
     make_request: Callable[[int, int, int, Callable[[int], str]], GenerateRequest]
     footprint: Callable[[Replica], Footprint | None]
@@ -67,7 +67,7 @@ def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
     truth = true_lengths(inputs, spec.seed) if spec.engine == "simulated" else None
     return Job(
         workload=workload,
-        expected=inputs.problem.expected_tokens,
+        inputs=inputs,
         make_engine=make,
         make_request=_RequestMaker(workload, inputs, truth),
         footprint=_footprints(spec, inputs, workload),

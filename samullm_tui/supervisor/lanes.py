@@ -48,12 +48,25 @@ class Load(NamedTuple):
 class Lane:
     """The requests of one replica, loading or serving. `sent` in the order of sending; `kept`: ready, for it only.
 
+    `busy_since_s`: from then on it has had something in flight all the time.
     `units`: those whose home it is, `chains` those of them of several requests, `prompts` and `outputs` what is left.
     `on_trial`: it has a group of suspects, and gets nothing else until they are through.
     """
 
     __slots__ = (
-        *("capacity", "chains", "kept", "llm", "on_trial", "outputs", "prompts", "rates", "sent", "serving"),
+        *(
+            "busy_since_s",
+            "capacity",
+            "chains",
+            "kept",
+            "llm",
+            "on_trial",
+            "outputs",
+            "prompts",
+            "rates",
+            "sent",
+            "serving",
+        ),
         "units",
     )
 
@@ -68,6 +81,7 @@ class Lane:
         self.chains: set[int] = set()
         self.prompts = self.outputs = 0
         self.on_trial = False
+        self.busy_since_s = 0.0
 
     def seconds(self, load: Load) -> float:
         """Until it would be done with so much."""
@@ -166,12 +180,29 @@ class Lanes:
         self._settle(index, replica)
         self._keep(index, replica)
 
-    def send(self, index: int, replica: str) -> None:
+    def send(self, index: int, replica: str, now_s: float) -> None:
         """A ready request goes out, from wherever it waits."""
-        self.of[replica].on_trial |= index in self._group_of
+        lane = self.of[replica]
+        lane.on_trial |= index in self._group_of
         self.remove(index)
         self._settle(index, replica)
-        self.of[replica].sent[index] = None
+        if not lane.sent:
+            lane.busy_since_s = now_s
+        lane.sent[index] = None
+
+    def bound(self, names: Sequence[str]) -> IntArray:
+        """[n] the place in `names` of the replica that has each open request, sent to it, kept for it or a later step
+        of what it has begun; -1 of requests that may go to any.
+        """
+        places = {name: place for place, name in enumerate(names)}
+        home = np.full(len(self._chained), -1, dtype=np.int64)
+        for unit, name in self._homes.items():
+            home[unit] = places.get(name, -1)
+        bound = np.where(self._chained, home, -1)[self._unit]
+        for name, place in places.items():
+            lane = self.of[name]
+            bound[np.fromiter((*lane.sent, *lane.kept), np.int64)] = place
+        return bound
 
     def land(self, index: int, replica: str) -> None:
         """The request is in flight no more."""

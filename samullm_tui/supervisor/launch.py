@@ -27,7 +27,7 @@ from samullm_tui.locations import run_dir, runs_dir
 from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.inputs import inputs_of, write_inputs
 from samullm_tui.supervisor.liveness import fence, is_locked
-from samullm_tui.supervisor.spec import RunPaths, RunSpec, existing_run, write_spec
+from samullm_tui.supervisor.spec import REPLAN_WAIT_S, Replan, RunPaths, RunSpec, existing_run, write_spec
 
 if TYPE_CHECKING:
     from samullm_tui.workload.requests import Workload
@@ -52,6 +52,8 @@ def create_run(
     samples: int | None = None,
     quantile: float = 0.5,
     allow_outside: bool = False,
+    replan: Replan = "auto",
+    replan_wait_s: float = REPLAN_WAIT_S,
 ) -> str:
     """Makes the folder of a run, with all that its supervisor needs, and returns its name. Nothing runs yet.
 
@@ -70,6 +72,8 @@ def create_run(
         samples=samples,
         quantile=quantile,
         allow_outside=allow_outside,
+        replan=replan,
+        replan_wait_s=replan_wait_s,
     )
     workload = _check(spec)
     inputs = inputs_of(workload.application)

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.supervisor.lanes import Lanes
 from samullm_tui.supervisor.suspects import Suspects, Verdict
 
-__all__ = ["Ledger", "Sent"]
+__all__ = ["DONE", "READY", "SENT", "Finish", "Ledger", "Sent"]
 
 WAITING, READY, SENT, DONE, FAILED = range(5)
+
+
+class Finish(NamedTuple):
+    """How a request got its output. `cut`: by max_tokens or the context, so that it might have been longer."""
+
+    output_tokens: int
+    at_s: float = 0.0
+    cut: bool = False
 
 
 class Sent:
@@ -36,23 +46,26 @@ class Ledger:
     unfinished  open requests of each LLM
     lanes       where the ready ones wait, and what each replica has
     suspects    the open requests that engines died with
+    finish_s    [n] when each got its output, NaN before; `output_tokens` [n] and `cut` [n] are of these too
     """
 
     def __init__(
-        self, table: RequestTable, expected: IntArray, done: Mapping[int, int], failed: Iterable[int]
+        self, table: RequestTable, expected: IntArray, done: Mapping[int, Finish], failed: Iterable[int]
     ) -> None:
-        """`done`: output tokens of the requests that are finished already; `failed`: those with an error row."""
+        """`done`: the requests that are finished already; `failed`: those with an error row."""
         self.table = table
         self.status = bytearray(len(table))
         self.output_tokens: IntArray = np.zeros(len(table), dtype=np.int64)
+        self.finish_s: npt.NDArray[np.float64] = np.full(len(table), np.nan)
+        self.cut: npt.NDArray[np.bool_] = np.zeros(len(table), dtype=np.bool_)
         self.in_flight: dict[int, Sent] = {}
         self.failures: dict[int, int] = {}
         self.suspects = Suspects()
         self._serial = 0
         self._children_start, self._children = _children(table)
-        for index, tokens in done.items():
+        for index, finish in done.items():
             self.status[index] = DONE
-            self.output_tokens[index] = tokens
+            self._keep(index, finish)
         for index in failed:
             self.status[index] = FAILED
         status = np.frombuffer(bytes(self.status), dtype=np.uint8)
@@ -97,7 +110,7 @@ class Ledger:
     def send(self, index: int, replica: str, now_s: float) -> Sent:
         """A ready request goes out to a serving replica."""
         assert self.status[index] == READY, "only ready requests are sent"
-        self.lanes.send(index, replica)
+        self.lanes.send(index, replica, now_s)
         self._serial += 1
         sent = Sent(replica, self._serial, now_s)
         self.status[index] = SENT
@@ -108,12 +121,12 @@ class Ledger:
         sent = self.in_flight.get(index)
         return sent is not None and sent.serial == serial
 
-    def finish(self, index: int, output_tokens: int) -> None:
+    def finish(self, index: int, finish: Finish) -> None:
         """The request in flight has its output: consumers may become ready."""
         self._land(index)
         self._end(index, DONE)
         self.suspects.finished(self.llm(index), index)
-        self.output_tokens[index] = output_tokens
+        self._keep(index, finish)
         for child in self.children(index):
             self._parents_left[child] -= 1
             if self._parents_left[child] == 0 and self.status[child] == WAITING:
@@ -170,6 +183,9 @@ class Ledger:
                     failed.append((child, source))
                     trail.append(child)
         return failed
+
+    def _keep(self, index: int, finish: Finish) -> None:
+        self.output_tokens[index], self.finish_s[index], self.cut[index] = finish
 
     def _end(self, index: int, status: int) -> None:
         assert self.is_open(index), "a request ends once"

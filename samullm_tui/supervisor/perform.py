@@ -39,6 +39,7 @@ from samullm_tui.supervisor.decide import decide
 from samullm_tui.supervisor.fleet import Fleet, MakeEngine
 from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.lanes import BY_TOKENS
+from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.texts import Texts
 
@@ -54,7 +55,7 @@ class Runner:
     """One run from its first stage to its end, on the running event loop. `rng` spreads restarts.
 
     `gate`: what keeps engines off GPUs that are in use; without one they may start anywhere. `rates`: what the work of a
-    replica takes; without them all tokens take as long.
+    replica takes; without them all tokens take as long. `rescheduler`: what may replace the plan; without one it stays.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Runner:
         rng: np.random.Generator,
         gate: GpuGate | None = None,
         rates: Callable[[Replica], Rates] = lambda _: BY_TOKENS,
+        rescheduler: Rescheduler | None = None,
     ) -> None:
         self.state = state
+        self.rescheduler = rescheduler
         self.activity = asyncio.Event()
         """Set whenever an engine is given something to do."""
         self._parts = (make_engine, make_request, texts)
@@ -103,6 +106,8 @@ class Runner:
                 return await self._until_the_end()
             finally:
                 await self._fleet.stop_all()
+                if self.rescheduler:
+                    await self.rescheduler.close()
 
     def wake(self) -> None:
         """Something happened: decide again."""
@@ -134,10 +139,16 @@ class Runner:
     async def _until_the_end(self) -> End:
         for request, source in self.state.ledger.orphans():
             self._asking.fail_dependent(request, source)
+        if self.rescheduler:
+            self.rescheduler.begin(self, self._tasks)
         while True:
             self._woken.clear()
+            if self.rescheduler:
+                self.rescheduler.look()
             for action in decide(self.state, self._clock()):
                 if isinstance(action, End):
+                    if self.rescheduler:
+                        self.rescheduler.ended(whole=not self.state.ledger.open_requests)
                     return action
                 self._perform(action)
             await self._woken.wait()
@@ -167,7 +178,7 @@ class Runner:
     def _enter(self, index: int) -> None:
         now_s = self._clock()
         state = self.state
-        state.stage = index
+        state.stage, state.is_fresh = index, False
         state.started_s = now_s if state.started_s is None else state.started_s
         stage = state.present
         self._recorder.emit(
@@ -176,7 +187,7 @@ class Runner:
 
     def _start(self, replica: Replica) -> None:
         engine = self.state.engines.setdefault(replica.name, EngineState(replica))
-        engine.status = "loading"
+        engine.status, engine.started_s = "loading", self._clock()
         engine.starts += 1
         self.state.ledger.lanes.open(replica.name, replica.llm, self._rates(replica))
         self.activity.set()

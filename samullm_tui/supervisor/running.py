@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -33,6 +34,7 @@ class EngineState:
     queued: int = 0
     fresh: bool = False
     hold_until_s: float = 0.0
+    started_s: float = 0.0
     ready_s: float = 0.0
     failures: int = 0
     casualties: Counter[int] = field(default_factory=Counter)
@@ -48,7 +50,7 @@ class RunningState:
     """Everything `decide` looks at.
 
     `stage` is -1 before the first one, which is `begin`: 0, or the stage that an earlier supervisor was in.
-    `started_s`: when the run's first stage began.
+    `started_s`: when the run's first stage began. `replans`: how often the plan was replaced, `replanned_s`: when last.
     """
 
     candidate: Candidate
@@ -57,6 +59,8 @@ class RunningState:
     resumed: bool = False
     stage: int = -1
     started_s: float | None = None
+    replans: int = 0
+    replanned_s: float = -math.inf
     engines: dict[str, EngineState] = field(default_factory=dict)
     wish: Literal["run", "pause", "drain", "stop"] = "run"
     trouble: str = ""
@@ -67,6 +71,12 @@ class RunningState:
     """Error rows for each LLM."""
     broken: str = ""
     """Why the run cannot succeed any more: an engine gave up, or a request got no answer. Empty: it can."""
+    is_fresh: bool = False
+    """The plan was replaced and no stage of the new one entered yet."""
+    hold_stage: bool = False
+    """A decision on the plan is under way: the run does not go on to its next stage before it is made."""
+    hold_losses: bool = False
+    """It is decided whether another plan can do without what was lost: no LLM is given up before."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -86,6 +96,12 @@ class RunningState:
     def holding(self) -> list[EngineState]:
         """Engines that hold GPUs."""
         return [engine for engine in self.engines.values() if engine.on_gpus]
+
+    def take_plan(self, candidate: Candidate, now_s: float) -> None:
+        """What is left is done by this plan from now on; its first stage is entered next."""
+        self.candidate, self.stage, self.begin = candidate, -1, 0
+        self.replans, self.replanned_s = self.replans + 1, now_s
+        self.is_fresh = True
 
     def lost(self, replica: Replica) -> str:
         """Why no engine will serve as this replica; empty: one may."""

@@ -38,7 +38,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     """How a run came out, as the contract's `run` has it. Times in seconds of the run's own clock.
 
     `predicted_makespan_s` is the median that the approved plan was simulated with. `replans` counts decisions that
-    left the plan.
+    replaced the rest of the plan.
     """
 
     run: str
@@ -103,6 +103,7 @@ def result(run: str) -> RunResult:
     alive = is_locked(paths.lock)
     state = _state(paths)
     summary = _summary(paths, state, alive=alive)
+    approved = state.approved_plan
     return RunResult(
         run=summary.run,
         status=summary.status,
@@ -110,7 +111,7 @@ def result(run: str) -> RunResult:
         outputs=summary.outputs,
         errors=summary.errors,
         makespan_s=state.makespan_s,
-        predicted_makespan_s=state.plan.makespan_s.p50 if state.plan else None,
+        predicted_makespan_s=approved.makespan_s.p50 if approved else None,
         replans=state.replans,
         directory=summary.directory,
     )

@@ -31,7 +31,11 @@ from samullm_tui.domain.plan import Plan
 from samullm_tui.journal.segments import sync_folder
 from samullm_tui.locations import run_dir
 
-__all__ = ["RunPaths", "RunSpec", "existing_run", "read_spec", "write_private", "write_spec"]
+__all__ = ["REPLAN_WAIT_S", "Replan", "RunPaths", "RunSpec", "existing_run", "read_spec", "write_private", "write_spec"]
+
+
+Replan = Literal["auto", "ask", "off"]
+REPLAN_WAIT_S = 60.0
 
 
 class RunSpec(Struct, frozen=True, kw_only=True):
@@ -39,6 +43,8 @@ class RunSpec(Struct, frozen=True, kw_only=True):
 
     `plan` is run without planning when given; `approved` approves the best candidate beforehand.
     `samples` and `quantile` are of the planning (no `samples`: as many as it takes for the size).
+    `replan`: whether the rest of the plan is replaced while the run goes on: by itself (`auto`), when the operator
+    accepts that within `replan_wait_s` of the run's clock (`ask`), or never (`off`).
     """
 
     run: str
@@ -52,6 +58,8 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     samples: int | None = None
     quantile: float = 0.5
     allow_outside: bool = False
+    replan: Replan = "auto"
+    replan_wait_s: float = REPLAN_WAIT_S
 
     @property
     def rate(self) -> float:

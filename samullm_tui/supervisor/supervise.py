@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from samullm_tui.domain.event import (
 from samullm_tui.engines.processes import sweep
 from samullm_tui.journal.state import apply
 from samullm_tui.supervisor.actions import End
+from samullm_tui.supervisor.belief import situation
 from samullm_tui.supervisor.control import Status
 from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.history import History, indices_of
@@ -37,6 +39,9 @@ from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
 from samullm_tui.supervisor.planning import plan_in_process
 from samullm_tui.supervisor.record import Record
+from samullm_tui.supervisor.reschedule import Rescheduler
+from samullm_tui.supervisor.reschedule_past import past_of
+from samullm_tui.supervisor.reschedule_thinker import ThinkingProcess
 from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.sampling import Sampler
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
@@ -44,6 +49,9 @@ from samullm_tui.supervisor.texts import Texts
 from samullm_tui.telemetry.gpu import GpuSampler
 
 __all__ = ["Supervisor"]
+
+BELIEF = 1
+"""Which stream of a run's seed the lengths are drawn from that decisions are made with."""
 
 
 class RunClock:
@@ -196,13 +204,15 @@ class Supervisor:
         if candidate is None:
             raise RunError(Problem(before.run, "", "the approved plan is not in its journal"))
         indices = indices_of(self._history, job.workload.table)
-        ledger = Ledger(job.workload.table, job.expected, indices.done, indices.failed)
+        ledger = Ledger(job.workload.table, job.inputs.problem.expected_tokens, indices.done, indices.failed)
         state = RunningState(
             candidate=candidate,
             ledger=ledger,
             begin=max(0, before.stage),
-            resumed=before.stage >= 0,
+            resumed=bool(before.stages),
             started_s=before.stages[0][0] if before.stages else None,
+            replans=before.replans,
+            replanned_s=before.former_plans[-1][0] if before.former_plans else -math.inf,
             wish=self._wish,
             trouble=self._trouble,
             errors={name: llm.failed for name, llm in before.llms.items()},
@@ -218,6 +228,25 @@ class Supervisor:
             rng=np.random.default_rng([self._spec.seed, self._epoch]),
             gate=gate,
             rates=job.rates,
+            rescheduler=self._make_rescheduler(job, state),
+        )
+
+    def _make_rescheduler(self, job: Job, state: RunningState) -> Rescheduler | None:
+        spec, inputs = self._spec, job.inputs
+        if spec.replan == "off":
+            return None
+        rng = np.random.default_rng([spec.seed, self._epoch, BELIEF])
+        return Rescheduler(
+            state,
+            mode=spec.replan,
+            wait_s=spec.replan_wait_s,
+            seed=(spec.seed, self._epoch),
+            past=past_of(self._state),
+            load_s={(llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes},
+            believe=lambda stats, now_s: situation(inputs, state, stats, now_s, rng),
+            thinker=ThinkingProcess(),
+            recorder=self,
+            clock=self._clock,
         )
 
     def _have_trouble(self, trouble: str) -> None:
@@ -278,6 +307,29 @@ class Supervisor:
         elif self._wish in {"drain", "stop"}:
             self._ending.set()
         await self._record.committed()
+
+    async def replan(self, by: str) -> str:
+        rescheduler = self._rescheduler()
+        if self._state.status != "running":
+            raise self._refusal(f"cannot be replanned: it is {self._state.status}")
+        self.emit(ControlReceived(at_s=self._clock(), command="replan", by=by))
+        said = rescheduler.ask_for_decision(by)
+        await self._record.committed()
+        return said
+
+    async def answer(self, number: int, by: str, *, accept: bool) -> None:
+        refusal = self._rescheduler().answer(number, by, accept=accept)
+        await self._record.committed()
+        if refusal:
+            raise self._refusal(refusal)
+
+    def _rescheduler(self) -> Rescheduler:
+        """Raises RunError where there is none."""
+        if self._spec.replan == "off":
+            raise self._refusal("is run with --replan off: its plan stays")
+        if self._runner is None or self._runner.rescheduler is None:
+            raise self._refusal(f"cannot be replanned: it is {self._state.status}")
+        return self._runner.rescheduler
 
     def _check(self, command: str) -> None:
         """Raises RunError when the command makes no sense now."""

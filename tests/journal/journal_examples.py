@@ -28,7 +28,11 @@ from samullm_tui.domain.event import (
     HostSample,
     LateAnswerDropped,
     NodeInfo,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestFinished,
     RequestRetried,
@@ -56,6 +60,17 @@ CANDIDATE = Candidate(
     stages=(PlannedStage(0.0, 30.0, FIRST, (False,)), PlannedStage(30.0, 60.0, SECOND, (False,))),
     spans=(Span("small", (0,), 0.0, 5.0, 30.0), Span("large", (0, 1), 30.0, 40.0, 60.0)),
     explanation=("nothing runs beside the summaries",),
+)
+REST = Candidate(
+    rank=1,
+    plan=Plan(planner="search", stages=(SECOND,)),
+    makespan_s=Band(59.0, 57.0, 58.5, 63.0),
+    gap=0.0,
+    gpu_hours=0.02,
+    loads=1,
+    stages=(PlannedStage(28.5, 58.5, SECOND, (False,)),),
+    spans=(Span("large", (0, 1), 28.5, 38.5, 58.5),),
+    explanation=(),
 )
 
 
@@ -115,6 +130,16 @@ def beginning() -> list[AnyEvent]:
 def small_run() -> list[AnyEvent]:
     """Every kind of event at least once: an engine fails, a supervisor is replaced, all five requests end."""
     stay, move = Alternative("stay", 70.0), Alternative("large on 0,1", 58.5, 10.0)
+    switch = Decision(
+        "switch",
+        "large on 0,1",
+        "small is done",
+        (stay, move),
+        1,
+        number=1,
+        margin="10 s or 3 %",
+        gain_s=11.5,
+    )
     return [
         *beginning(),
         EngineFailed(at_s=8.0, replica=A1, cause="CUDA out of memory ␛[31m", gave_up=False),
@@ -131,15 +156,19 @@ def small_run() -> list[AnyEvent]:
         EngineReady(at_s=25.0, replica=A0, load_s=5.0),
         finished(26.0, "summary", "2", A0, 180),
         RequestFailed(at_s=27.0, node="summary", id="3", llm="small", cause="prompt too long", offset=0),
-        Decided(at_s=28.0, decision=Decision("switch", "large on 0,1", "small is done", (stay, move), 1)),
-        ForecastChanged(at_s=28.0, makespan_s=Band(59.0, 57.0, 58.5, 63.0)),
+        Proposed(at_s=27.5, number=1, decision=switch, deadline_s=57.5),
+        ProposalAnswered(at_s=28.0, number=1, answer="accepted", by="operator"),
+        Decided(at_s=28.0, decision=switch),
+        ForecastChanged(at_s=28.0, makespan_s=Band(69.0, 67.0, 68.5, 73.0)),
+        Replanned(at_s=28.0, number=1, plan=REST, by="rescheduler"),
         EngineStopped(at_s=28.5, replica=A0, reason="the stage ended"),
-        StageStarted(at_s=29.0, index=1, placements=SECOND.placements, until=SECOND.until),
+        StageStarted(at_s=29.0, index=0, placements=SECOND.placements, until=SECOND.until),
         EngineStarting(at_s=29.0, replica=B01, attempt=1),
         EngineReady(at_s=39.0, replica=B01, load_s=10.0, kv_blocks=400),
         sampled(40.0, EngineSample(B01.name, "large", 2, 0, 0.75, 0.1)),
         finished(50.0, "judge", "1", B01, 360),
         finished(55.5, "judge", "2", B01, 540),
+        Outcome(at_s=56.0, number=1, predicted_s=58.5, ended_s=56.0, stay_s=70.0, final=True),
         RunEnded(at_s=56.0, status="succeeded", counts={"outputs": 4, "errors": 1}),
     ]  # fmt: skip
 

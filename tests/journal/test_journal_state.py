@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from hypothesis import given, settings
-from journal_examples import A0, B01, CANDIDATE, EVENTS, beginning, created, sampled, small_run
+from journal_examples import A0, B01, CANDIDATE, EVENTS, REST, beginning, created, sampled, small_run
 
 from samullm_tui.domain.errors import RecordingError
 from samullm_tui.domain.event import (
@@ -19,6 +19,9 @@ from samullm_tui.domain.event import (
     EngineReady,
     EngineStarting,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestFinished,
     RequestRetried,
@@ -70,10 +73,35 @@ def test_counts_of_a_whole_run() -> None:
         56.0,
         54.0,
     )
-    assert (state.stage, state.stages, state.replans, state.epoch) == (1, [(2.0, 0), (29.0, 1)], 1, 2)
+    assert (state.stage, state.stages, state.replans, state.epoch) == (0, [(2.0, 0), (29.0, 0)], 1, 2)
     assert state.forecast is not None
     assert state.forecast.p50 == 58.5
-    assert state.plan == CANDIDATE
+
+
+def test_a_new_plan_takes_the_place_of_the_approved_one_which_stays_to_be_drawn() -> None:
+    state = fold(small_run())
+    assert (state.plan, state.approved_plan) == (REST, CANDIDATE)
+    assert state.former_plans == [(28.0, CANDIDATE)]
+    events = small_run()
+    at = next(k for k, event in enumerate(events) if isinstance(event, Replanned))
+    between = fold(events[: at + 1])
+    assert (between.stage, between.stages) == (-1, [(2.0, 0)])
+    assert between.placements == fold(events[:at]).placements, (
+        "its engines are still those of the stage before"
+    )
+
+
+def test_a_proposal_is_open_until_it_is_answered_or_the_run_ends() -> None:
+    events = small_run()
+    at = next(k for k, event in enumerate(events) if isinstance(event, Proposed))
+    opened = fold(events[: at + 1])
+    assert opened.proposal == events[at]
+    assert fold([RunEnded(at_s=30.0, status="stopped")], copy_state(opened)).proposal is None
+    other = ProposalAnswered(at_s=28.0, number=7, answer="refused", by="")
+    assert fold([other], copy_state(opened)).proposal == events[at]
+    ended = fold(events)
+    assert (ended.proposal, ended.answers) == (None, {1: "accepted"})
+    assert (ended.outcomes[1].ended_s, ended.outcomes[1].final) == (56.0, True)
 
 
 def test_the_actual_gantt_closes_what_failed_what_was_orphaned_and_what_the_end_stopped() -> None:
@@ -110,7 +138,7 @@ def test_every_word_of_the_contract_is_reached() -> None:
     assert status(first, planned) == "waiting for approval"
     assert status(*run) == "running"
     assert status(*run, told("pause")) == "paused"
-    assert status(*run, told("pause"), told("resume")) == "running"
+    assert status(*run, told("pause"), told("resume")) == status(*run, told("replan")) == "running"
     assert status(first, told("pause"), planned) == "waiting for approval"
     assert status(*run, told("pause"), told("drain")) == status(*run, told("stop")) == "draining"
     for word in ("succeeded", "failed", "stopped"):

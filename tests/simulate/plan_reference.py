@@ -153,7 +153,7 @@ class PlanReference:
         kept = {r: progress.engines[r] for r in stage.replicas if r in before}
         output = np.array(self.output, np.int64)
         left = progress.left(self.problem)
-        self.engine_of = deal(self.problem, output, progress, stage.replicas, kept, left)
+        self.engine_of = deal(self.problem, output, progress, stage.replicas, kept, left, self.now)
         self.engines = {}
         for replica in stage.replicas:
             shape = self.problem.llms[self.problem.index(replica.llm)].shape(replica.tp)

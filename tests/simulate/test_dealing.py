@@ -50,7 +50,7 @@ def chains(rng: np.random.Generator, count: int) -> tuple[Problem, np.ndarray]:
 
 def dealt(problem: Problem, output: np.ndarray, stage: Stage = WHOLE.stages[0]) -> np.ndarray:
     fresh = Progress.fresh(problem)
-    return deal(problem, output, fresh, stage.replicas, {}, fresh.left(problem))
+    return deal(problem, output, fresh, stage.replicas, {}, fresh.left(problem), 0.0)
 
 
 @given(draw_application(), st.sampled_from(LAYOUTS))

@@ -28,6 +28,7 @@ from samullm_tui.supervisor.gpu_gate import GpuGate
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
+from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.texts import Texts
 
@@ -242,6 +243,7 @@ def run_bench(
     gate: GpuGate | None = None,
     then: Callable[[Runner, Tape], None] | None = None,
     check: Callable[[RunningState], None] | None = None,
+    rescheduler: Callable[[RunningState, Tape], Rescheduler] | None = None,
 ) -> Outcome:
     """Runs to the end in virtual time. `then` is called as soon as the run begins, `check` at each event."""
     tape = CheckedTape(state, check or (lambda _: None))
@@ -265,6 +267,7 @@ def run_bench(
             clock=loop.time,
             rng=np.random.default_rng(1),
             gate=gate,
+            rescheduler=rescheduler(state, tape) if rescheduler else None,
         )
         if then:
             then(runner, tape)

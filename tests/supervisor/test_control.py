@@ -36,6 +36,13 @@ class Desk:
             raise RunError(Problem("r", "", "cannot pause"))
         self.told.append((command, None, by))
 
+    async def replan(self, by: str) -> str:
+        self.told.append(("replan", None, by))
+        return "it was asked"
+
+    async def answer(self, number: int, by: str, *, accept: bool) -> None:
+        self.told.append(("accept" if accept else "refuse", number, by))
+
 
 def served(paths: RunPaths, desk: Desk, talk: object) -> object:
     """What `talk` (blocking, in a thread) gives while the socket is served."""
@@ -65,6 +72,9 @@ def test_commands_reach_the_run_and_are_answered(paths: RunPaths) -> None:
         client = ControlClient(paths)
         client.approve(3, by="me")
         client.drain()
+        assert client.replan() == "it was asked"
+        client.accept(2, by="me")
+        client.refuse(3)
         with pytest.raises(RunError, match="cannot pause"):
             client.pause()
         return client.status()
@@ -72,7 +82,13 @@ def test_commands_reach_the_run_and_are_answered(paths: RunPaths) -> None:
     status = served(paths, desk, talk)
     assert isinstance(status, Status)
     assert status.outputs == 2
-    assert desk.told == [("approve", 3, "me"), ("drain", None, "operator")]
+    assert desk.told == [
+        ("approve", 3, "me"),
+        ("drain", None, "operator"),
+        ("replan", None, "operator"),
+        ("accept", 2, "me"),
+        ("refuse", 3, "operator"),
+    ]
 
 
 def test_one_connection_takes_many_lines_and_survives_wrong_ones(paths: RunPaths) -> None:

@@ -37,7 +37,7 @@ def test_chains_go_where_the_forecast_has_them(
     problem = Problem(table, (LLMModel("a", (SHAPE,), 1e9),), 4, (tuple(range(replicas)),), expected=expected)
     stage = Stage((Placement("a", 1, replicas, tuple(range(replicas))),), ("a",))
     fresh = Progress.fresh(problem)
-    forecast = deal(problem, expected, fresh, stage.replicas, {}, fresh.left(problem))
+    forecast = deal(problem, expected, fresh, stage.replicas, {}, fresh.left(problem), 0.0)
     ledger = Ledger(table, expected, {}, [])
     rates = rates_of(SHAPE, float(problem.expected_prompts.mean()), float(expected.mean()))
     names = [replica.name for replica in stage.replicas]

@@ -21,6 +21,7 @@ from samullm_tui.supervisor.actions import (
     StopEngine,
 )
 from samullm_tui.supervisor.decide import decide
+from samullm_tui.supervisor.ledger import Finish
 from samullm_tui.supervisor.running import EngineState, RunningState
 
 A0 = Replica("a", (0,))
@@ -54,7 +55,7 @@ def only(actions: list[Action], *kinds: type) -> list[Action]:
 def send_and_finish(state: RunningState, *requests: int, to: Replica) -> None:
     for request in requests:
         state.ledger.send(request, to.name, 0.0)
-        state.ledger.finish(request, 1)
+        state.ledger.finish(request, Finish(1))
 
 
 def test_a_run_begins_with_its_first_stage_and_says_why() -> None:
@@ -243,7 +244,7 @@ def test_a_replica_that_has_done_its_share_takes_over_what_was_dealt_to_one_that
             state.ledger.send(action.request, action.replica, 0.0)
     assert not only(decide(state, 0.0), Send)
     for action in only(actions, Send):
-        state.ledger.finish(action.request, 1)  # type: ignore[union-attr]
+        state.ledger.finish(action.request, Finish(1))  # type: ignore[union-attr]
     assert [action.replica for action in decide(state, 0.0) if isinstance(action, Send)] == [B1.name] * 2
 
 
@@ -290,7 +291,7 @@ def test_the_steps_of_a_chain_stay_on_their_replica() -> None:
         state.ledger.send(action.request, action.replica, 0.0)
     homes = {request: sent.replica for request, sent in state.ledger.in_flight.items()}
     for request in (1, 0):
-        state.ledger.finish(request, 100)
+        state.ledger.finish(request, Finish(100))
     assert decide(state, 0.0) == [Send(2, homes[0]), Send(3, homes[1])]
 
 

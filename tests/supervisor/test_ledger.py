@@ -7,7 +7,7 @@ import pytest
 from scripted_engine import table_of
 
 from samullm_tui.supervisor.lanes import Load
-from samullm_tui.supervisor.ledger import DONE, FAILED, READY, WAITING, Ledger
+from samullm_tui.supervisor.ledger import DONE, FAILED, READY, WAITING, Finish, Ledger
 from samullm_tui.supervisor.sampling import period_s
 from samullm_tui.supervisor.words import in_time
 
@@ -28,14 +28,14 @@ def test_a_consumer_is_ready_when_all_its_sources_are_finished() -> None:
     ledger.lanes.serve("a.0", 5)
     for request, status in ((0, WAITING), (1, READY)):
         ledger.send(request, "a.0", 0.0)
-        ledger.finish(request, 7)
+        ledger.finish(request, Finish(7))
         assert ledger.status[2] == status
     assert ledger.prompt_tokens(2) == 10 + 7 + 7
     assert ledger.unfinished == {"a": 0, "b": 2}
 
 
 def test_what_was_done_before_is_not_done_again() -> None:
-    ledger = ledger_of(FAN_IN, done={0: 7, 1: 8})
+    ledger = ledger_of(FAN_IN, done={0: Finish(7), 1: Finish(8)})
     assert list(ledger.status) == [DONE, DONE, READY, WAITING]
     assert list(ledger.lanes.queues["b"]) == [2]
     assert ledger.prompt_tokens(2) == 10 + 7 + 8
@@ -43,7 +43,7 @@ def test_what_was_done_before_is_not_done_again() -> None:
 
 
 def test_what_a_crash_left_open_behind_a_failed_source_fails() -> None:
-    ledger = ledger_of(FAN_IN, done={0: 7}, failed=[1])
+    ledger = ledger_of(FAN_IN, done={0: Finish(7)}, failed=[1])
     assert ledger.orphans() == [(2, 1), (3, 2)]
     assert list(ledger.status) == [DONE, FAILED, FAILED, FAILED]
     assert ledger.open_requests == 0
@@ -76,14 +76,14 @@ def test_a_replica_is_charged_with_all_that_is_left_of_a_chain() -> None:
     ledger.send(0, "a.0", 0.0)
     lanes = ledger.lanes.of
     assert ledger.lanes.load("a.0") == Load(prompts=10 + 15 + 15, outputs=15, longest=15)
-    ledger.finish(0, 5)
+    ledger.finish(0, Finish(5))
     assert ledger.lanes.load("a.0") == Load(prompts=15 + 15, outputs=10, longest=10)
     assert list(lanes["a.0"].kept) == [1]
     # It moves as a whole.
     ledger.send(1, "a.1", 0.0)
     assert ledger.lanes.load("a.0") == Load()
     assert ledger.lanes.load("a.1") == Load(prompts=15 + 15, outputs=10, longest=10)
-    ledger.finish(1, 5)
+    ledger.finish(1, Finish(5))
     assert list(lanes["a.1"].kept) == [2]
     ledger.lanes.close("a.1")
     assert list(ledger.lanes.queues["a"]) == [2]
