@@ -105,7 +105,9 @@ def _pace(parser: Parser) -> None:
 def _replan(parser: Parser) -> None:
     text = "replace the rest of the plan while the run goes on: by itself, when you accept it, or never (default auto)"
     parser.add_argument("--replan", choices=("auto", "ask", "off"), default="auto", help=text)
-    text = "how long --replan ask waits for your answer, on the run's clock, before the plan stays (default 60)"
+    text = (
+        "how long --replan ask waits for your answer, on the run's clock, before the plan stays (default 60)"
+    )
     parser.add_argument("--replan-wait", type=_wait, default=60.0, metavar="SECONDS", help=text)
 
 

@@ -170,7 +170,9 @@ def _decision(decision: Decision) -> str:
         return line
     ends = [a.ends_s for a in decision.alternatives[:1] + decision.alternatives[(decision.chosen or 0) :][:1]]
     stay = "cannot end" if not ends or ends[0] is None else f"~{seconds(ends[0])}"
-    forecast = f"ends ~{seconds(ends[1])} instead of {stay}" if decision.chosen and ends[1] else f"ends {stay}"
+    forecast = (
+        f"ends ~{seconds(ends[1])} instead of {stay}" if decision.chosen and ends[1] else f"ends {stay}"
+    )
     return f"{line}; {forecast} ({decision.saw})"
 
 

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 __all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
 
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
-PANES = ("application", "lengths", "decision", "report")
+PANES = ("application", "lengths", "decision", "report", "whatif")
 RUNS = ("run", "replay")
 MOVING = (*LISTS, "application", "decision", "report")
 
@@ -116,6 +116,42 @@ ACTIONS: tuple[Action, ...] = (
     _a(
         "c", "c", "compare", "Keep this plan's chart below while you look at others.", "plans", when="planned"
     ),
+    _a(
+        "e",
+        "e",
+        "what-if",
+        "Pin an LLM to a tp, a number of replicas, GPUs or a stage, and see the new makespan.",
+        "plans",
+        id="what_if",
+        when="planned",
+    ),
+    # What if
+    _a("up,k", "", "up", "The LLM above.", "whatif", when="choosing"),
+    _a("down,j", "", "down", "The LLM below.", "whatif", when="choosing"),
+    _a("right,tab", "←→", "field", "The next field.", "whatif", id="next_field", when="choosing"),
+    _a(
+        "left,shift+tab",
+        "",
+        "previous field",
+        "The field before.",
+        "whatif",
+        id="previous_field",
+        when="choosing",
+    ),
+    _a(
+        "enter",
+        "⏎",
+        "pin",
+        "Pin what was typed and plan anew; nothing typed: no pin.",
+        "whatif",
+        when="typing",
+    ),
+    _a("escape", "esc", "drop", "Leave the field as it was.", "whatif", when="typing"),
+    _a("x,delete", "x", "unpin", "Take this pin away.", "whatif", when="pinned_here"),
+    _a("X", "X", "unpin all", "Take all pins away.", "whatif", when="pinned"),
+    _a(
+        "a", "a", "approve", "Look at what starting this plan means, then start it.", "whatif", when="planned"
+    ),
     # Run and replay
     _a("a", "a", "approve", "Start the selected plan. Asks first.", "run", when="waiting"),
     _a("space", "space", "pause", "Send no new requests; those in flight go on.", "run", when="running"),
@@ -171,14 +207,14 @@ ACTIONS: tuple[Action, ...] = (
         "y",
         "copy",
         "Copy what is selected to your clipboard (OSC 52).",
-        ("library", "lengths", "plans", "report", *RUNS),
+        ("library", "lengths", "plans", "whatif", "report", *RUNS),
     ),
     _a(
         "escape",
         "esc",
         "cancel",
         "Stop waiting for the work that is under way.",
-        ("lengths", "plans"),
+        ("lengths", "plans", "whatif"),
         when="working",
     ),
     _a(
@@ -195,6 +231,7 @@ ACTIONS: tuple[Action, ...] = (
             "replay",
             "decision",
             "report",
+            "whatif",
             "help",
             "palette",
             "confirm",

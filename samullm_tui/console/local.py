@@ -158,7 +158,7 @@ class LocalSources:
     async def lengths(self, path: Path) -> LengthReport:
         return await _worker(["samullm_tui.forecast", "lengths", str(path)], LengthReport)
 
-    async def forecast(self, path: Path) -> Forecast:
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
         machine = await in_thread(self._chosen)
         settings = self._settings
         with tempfile.TemporaryDirectory(prefix="samullm-") as folder:
@@ -170,7 +170,9 @@ class LocalSources:
                 _cluster_words(machine.cluster, settings, folder),
             ]
             words += ["--seed", str(settings.seed)]
-            words += ["--samples", str(settings.samples)] if settings.samples else []
+            samples = draws or settings.samples
+            words += ["--samples", str(samples)] if samples else []
+            words += [word for pin in pins for word in ("--pin", pin)]
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
 
     async def report(self, path: Path) -> RunReport:

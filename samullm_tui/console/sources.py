@@ -102,8 +102,10 @@ class Sources(Protocol):
     async def check(self, path: Path) -> CheckReport:
         """Counts the requests of an application, in another process."""
 
-    async def forecast(self, path: Path) -> Forecast:
-        """Plans an application in another process. Cancelling kills that process."""
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
+        """Plans an application in another process, keeping pins such as `vicuna-13b:tp=2`; with `draws` on so many
+        draws only. Cancelling kills that process.
+        """
 
     async def lengths(self, path: Path) -> LengthReport:
         """The length distributions of an application's LLMs, from another process."""

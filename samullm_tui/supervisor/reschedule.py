@@ -199,9 +199,7 @@ class Rescheduler:
             await asyncio.sleep(SETTLE_S)
             stats = await self._stats()
             standing, now_s = standing_of(self._state), self._clock()
-            situation = replace(
-                self._believe(stats, now_s), since_switch_s=now_s - self._state.replanned_s
-            )
+            situation = replace(self._believe(stats, now_s), since_switch_s=now_s - self._state.replanned_s)
             reason = due.reason if due.how == "decide" else await self._look(situation)
             if reason:
                 await self._decide(situation, standing, reason)

@@ -31,7 +31,16 @@ from samullm_tui.domain.plan import Plan
 from samullm_tui.journal.segments import sync_folder
 from samullm_tui.locations import run_dir
 
-__all__ = ["REPLAN_WAIT_S", "Replan", "RunPaths", "RunSpec", "existing_run", "read_spec", "write_private", "write_spec"]
+__all__ = [
+    "REPLAN_WAIT_S",
+    "Replan",
+    "RunPaths",
+    "RunSpec",
+    "existing_run",
+    "read_spec",
+    "write_private",
+    "write_spec",
+]
 
 
 Replan = Literal["auto", "ask", "off"]

@@ -242,7 +242,9 @@ class Supervisor:
             wait_s=spec.replan_wait_s,
             seed=(spec.seed, self._epoch),
             past=past_of(self._state),
-            load_s={(llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes},
+            load_s={
+                (llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes
+            },
             believe=lambda stats, now_s: situation(inputs, state, stats, now_s, rng),
             thinker=ThinkingProcess(),
             recorder=self,

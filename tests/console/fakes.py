@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from samullm_tui.console.reports import CheckReport
 from samullm_tui.console.sources import Command, Place, Vitals
@@ -221,13 +222,20 @@ class FakeSources:
     async def check(self, path: Path) -> CheckReport:
         return CheckReport(application=self.app.name, requests=self.forecast_result.requests)
 
-    async def forecast(self, path: Path) -> Forecast:
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
+        if pins:
+            self.calls.append(("forecast", *pins, draws))
         try:
             await self.planning_may_end.wait()
         except asyncio.CancelledError:
             self.cancelled = True
             raise
-        return self.forecast_result
+        if pins and self.refuse:
+            raise self.refuse
+        if not pins:
+            return self.forecast_result
+        # The second best plan stands for the best that keeps the pins.
+        return replace(self.forecast_result, candidates=self.forecast_result.candidates[1:])
 
     async def lengths(self, path: Path) -> LengthReport:
         return LENGTHS

@@ -22,6 +22,7 @@ SCREENS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "plans": ({"application": APP}, ("p",)),
     "plans_compared": ({"application": APP}, ("p", "c", "down")),
     "plans_stages": ({"application": APP}, ("p", "enter")),
+    "whatif": ({"application": APP}, ("p", "e", "2", "enter")),
     "approve": ({"application": APP}, ("p", "a", *"start")),
     "run": ({"run": RUN}, ()),
     "run_chart": ({"run": RUN}, ("g",)),

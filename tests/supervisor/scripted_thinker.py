@@ -74,7 +74,11 @@ def situation_of(state: RunningState, now_s: float) -> Situation:
 
 
 def with_thinking(
-    thinking: Thinking, mode: Literal["auto", "ask"] = "auto", *, wait_s: float = 30.0, past: Past | None = None
+    thinking: Thinking,
+    mode: Literal["auto", "ask"] = "auto",
+    *,
+    wait_s: float = 30.0,
+    past: Past | None = None,
 ) -> Callable[[RunningState, Tape], Rescheduler]:
     """For `run_bench`."""
 

@@ -93,7 +93,11 @@ def test_every_request_ends_exactly_once_however_the_plan_is_changed(
             seen[0].answer(event.number, "me", accept=bool(rng.random() < 0.7))  # type: ignore[attr-defined]
 
     outcome = run_bench(
-        state, script, then=then, check=one_engine_on_each_gpu, rescheduler=with_thinking(thinking, mode)  # type: ignore[arg-type]
+        state,
+        script,
+        then=then,
+        check=one_engine_on_each_gpu,
+        rescheduler=with_thinking(thinking, mode),  # type: ignore[arg-type]
     )
     check_ends(outcome)
     check_order(outcome)
@@ -161,7 +165,10 @@ def test_a_switch_keeps_what_both_plans_have_and_the_requests_in_flight_on_it() 
 
 def test_what_came_of_a_switch_is_told_at_the_next_decision_and_at_the_end() -> None:
     outcome = run_bench(
-        long_run(requests_of_b=60), SLOW, then=asks_at(60.0), rescheduler=with_thinking(Thinking(once(ONLY_B01)))
+        long_run(requests_of_b=60),
+        SLOW,
+        then=asks_at(60.0),
+        rescheduler=with_thinking(Thinking(once(ONLY_B01))),
     )
     came: list[Came] = outcome.tape.of(Came)  # type: ignore[assignment]
     assert [c.final for c in came] == [False] * (len(came) - 1) + [True]
@@ -282,7 +289,9 @@ def test_a_proposal_is_done_only_when_it_is_accepted_in_time(
             )
 
     state = long_run(requests_of_a=30, requests_of_b=30)
-    thinking = Thinking(lambda s: (Stage((A0, Placement("b", 1, 2, (1, 2))), ("a", "b")),) if s.at_s < 13 else None)
+    thinking = Thinking(
+        lambda s: (Stage((A0, Placement("b", 1, 2, (1, 2))), ("a", "b")),) if s.at_s < 13 else None
+    )
     outcome = run_bench(state, SLOW, then=then, rescheduler=with_thinking(thinking, "ask", wait_s=30.0))
     assert [event.answer for event in outcome.tape.of(ProposalAnswered)] == kinds  # type: ignore[attr-defined]
     assert len(outcome.tape.of(Replanned)) == replans
@@ -314,6 +323,8 @@ def test_nothing_is_proposed_twice_while_nothing_changes() -> None:
     state = long_run(requests_of_a=60, requests_of_b=60)
     more = (Stage((A0, Placement("b", 1, 2, (1, 2))), ("a", "b")),)
     thinking = Thinking(once(more), ends_s=400.0)
-    outcome = run_bench(state, SLOW, then=asks_at(11.0), rescheduler=with_thinking(thinking, "ask", wait_s=20.0))
+    outcome = run_bench(
+        state, SLOW, then=asks_at(11.0), rescheduler=with_thinking(thinking, "ask", wait_s=20.0)
+    )
     before_a_finished = [e for e in outcome.tape.of(Proposed) if e.at_s < 150.0]
     assert len(before_a_finished) == 1

@@ -20,6 +20,9 @@ ABOUT = {
     "length. KS is the largest distance between a fitted curve and the measured one; smaller is better, as with AIC.",
     "plans": "Plans ranked by their simulated makespan over draws of the output lengths: ├ is p10, █ the median, ┤ "
     "p90, ┊ a bound that no plan can beat. The chart shows GPUs over time; a stage lasts until some LLM is finished.",
+    "whatif": "Type a number into a field: tp, replicas, GPUs (0-3,6), the stage in which the LLM starts. Every planner "
+    "plans again keeping that, on the same draws: first a few of them, then all. Without pins is the best plan of the "
+    "Plans screen.",
     "run": "How far the run is, what GPUs and LLMs do, the plan over what happened, and why the run went on as it did. "
     "left counts requests without a result yet, run those in flight. The console is only a client: leaving it, losing "
     "the connection or a crash of it does not touch the run.",
