@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from samullm_tui.cli.output import print_table, say, seconds
 from samullm_tui.domain.errors import RunError
@@ -18,6 +19,7 @@ from samullm_tui.domain.event import (
     EngineFailed,
     EngineReady,
     EngineStarting,
+    ForecastChanged,
     GpuQuarantined,
     Outcome,
     PlanningFinished,
@@ -86,9 +88,9 @@ class Follower:
         self._errors += isinstance(event, RequestFailed)
         if isinstance(event, RequestFailed) and self._errors > ERRORS_SHOWN:
             return
-        line = _line(event)
-        if line:
-            say(f"{seconds(event.at_s):>8}  {line}")
+        words = _WORDS.get(type(event))
+        if words:
+            say(f"{seconds(event.at_s):>8}  {words(event)}")
         if isinstance(event, PlanningFinished) and self._ask:
             self._ask_for_approval(event)
 
@@ -127,42 +129,6 @@ class Follower:
             say(str(error))
 
 
-def _line(event: AnyEvent) -> str:
-    """An event in words, empty for those that come by the thousand."""
-    match event:
-        case PlanningFinished():
-            best = event.candidates[0]
-            return f"planned: {best.plan.planner} ~{seconds(best.makespan_s.p50)} (simulated)"
-        case Approved():
-            return f"plan {event.rank} approved by {event.by}"
-        case EngineStarting():
-            return f"{event.replica.name} is loading"
-        case EngineReady():
-            return f"{event.replica.name} is ready after {seconds(event.load_s)}"
-        case EngineFailed():
-            return f"{event.replica.name} failed: {event.cause}"
-        case GpuQuarantined():
-            return f"GPU {event.gpu} gets no engine any more: {event.cause}"
-        case Decided():
-            return _decision(event.decision)
-        case Proposed():
-            return f"proposal {event.number}: {event.decision.what}; stays unless accepted by {seconds(event.deadline_s)}"
-        case ProposalAnswered():
-            return f"proposal {event.number} {event.answer} by {event.by}"
-        case Replanned():
-            return _new_plan(event)
-        case Outcome():
-            return _outcome(event)
-        case RequestRetried():
-            return f"{event.node} {event.id} again: {event.cause}"
-        case RequestFailed():
-            return f"{event.node} {event.id} has no output: {event.cause}"
-        case ControlReceived():
-            return f"{event.command} asked by {event.by}"
-        case _:
-            return ""
-
-
 def _decision(decision: Decision) -> str:
     number = f" {decision.number}" if decision.number else ""
     line = f"{decision.kind}{number}: {decision.what}"
@@ -193,3 +159,29 @@ def _outcome(event: Outcome) -> str:
         f"what came of switch {event.number}: the run {ends} at {seconds(event.ended_s)} "
         f"(~{seconds(event.predicted_s)} was predicted{stay})"
     )
+
+
+_WORDS: dict[type, Callable[[Any], str]] = {
+    PlanningFinished: lambda e: (
+        f"planned: {e.candidates[0].plan.planner} ~{seconds(e.candidates[0].makespan_s.p50)} (simulated)"
+    ),
+    Approved: lambda e: f"plan {e.rank} approved by {e.by}",
+    EngineStarting: lambda e: f"{e.replica.name} is loading",
+    EngineReady: lambda e: f"{e.replica.name} is ready after {seconds(e.load_s)}",
+    EngineFailed: lambda e: f"{e.replica.name} failed: {e.cause}",
+    GpuQuarantined: lambda e: f"GPU {e.gpu} gets no engine any more: {e.cause}",
+    Decided: lambda e: _decision(e.decision),
+    Proposed: lambda e: (
+        f"proposal {e.number}: {e.decision.what}; the plan stays unless it is accepted by {seconds(e.deadline_s)}"
+    ),
+    ProposalAnswered: lambda e: f"proposal {e.number} {e.answer} by {e.by}",
+    Replanned: _new_plan,
+    Outcome: _outcome,
+    ForecastChanged: lambda e: (
+        f"forecast ~{seconds(e.makespan_s.p50)} ({seconds(e.makespan_s.p10)} to {seconds(e.makespan_s.p90)})"
+    ),
+    RequestRetried: lambda e: f"{e.node} {e.id} again: {e.cause}",
+    RequestFailed: lambda e: f"{e.node} {e.id} has no output: {e.cause}",
+    ControlReceived: lambda e: f"{e.command} asked by {e.by}",
+}
+"""An event in words. Those that come by the thousand have none."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.compiling import compiled
-from samullm_tui.planner.fluid import Bools, Floats, Options, Situation, roll_out
+from samullm_tui.planner.fluid import Bools, Floats, Fluids, Options, roll_out
 
 __all__ = ["anneal", "move"]
 
@@ -17,7 +17,7 @@ MEAN_END, GPU_TIME = 0.01, 0.1
 
 
 @compiled
-def value(options: Options, moves: IntArray, beside: Bools, scratch: Situation) -> float:
+def value(options: Options, moves: IntArray, beside: Bools, scratch: Fluids) -> float:
     """The makespan, and some of the mean end and of the GPU time held, so that a plateau has a slope."""
     makespan_s, mean_s, gpu_s = roll_out(options, moves, beside, True, scratch)
     gpus = 0
@@ -88,7 +88,7 @@ def anneal(
     draws: Floats,
     hot: float,
     room: tuple[IntArray, IntArray, Bools, Bools],
-    scratch: Situation,
+    scratch: Fluids,
 ) -> float:
     """The best value found; `moves` and `beside` become its schedule.
 

@@ -29,12 +29,13 @@ __all__ = [
     "WAITING",
     "Bools",
     "Floats",
+    "Fluids",
     "Options",
-    "Situation",
     "begin",
     "decide",
+    "end_of",
     "end_units",
-    "fresh_situation",
+    "fresh_fluids",
     "path_at",
     "roll_out",
 ]
@@ -48,29 +49,7 @@ GROWTH = 0.95
 """Free GPUs go to a running unit when it then ends within this share of its remaining time, the load included."""
 
 
-class Options(NamedTuple):
-    """What a schedule chooses from: U units, K options of at most M placements, I islands.
-
-    tp, dp   [U, K, M]; dp 0 is no placement
-    curve    [U, K, J + 1] seconds of serving until each share of the work is done
-    path_s   [U, K] seconds of serving that the longest chain of requests needs, however many replicas there are
-    load_s   [U, K] the longest load of the placements
-    most     [U] the options that each unit has
-    feeds    [U, U] whether the row's unit is a source of the column's
-    islands  [I] GPUs of each island
-    """
-
-    tp: IntArray
-    dp: IntArray
-    curve: Floats
-    path_s: Floats
-    load_s: Floats
-    most: IntArray
-    feeds: Bools
-    islands: IntArray
-
-
-class Situation(NamedTuple):
+class Fluids(NamedTuple):
     """Where everything stands at `changed_s` of each unit.
 
     phase     [U] WAITING, RUNNING, FINISHED
@@ -96,30 +75,68 @@ class Situation(NamedTuple):
     touched: Bools
 
 
-def fresh_situation(options: Options, moves: int) -> Situation:
-    """Room for a situation with so many moves; `begin` fills it."""
-    units, islands = len(options.most), len(options.islands)
-    whole = [np.zeros(units, np.int64) for _ in range(3)]
-    real = [np.zeros(units) for _ in range(6)]
-    gpus = (np.zeros((units, islands), np.int64), np.zeros(islands, np.int64))
-    return Situation._make((*whole, *real, *gpus, np.zeros(moves, np.bool_), np.zeros(units, np.bool_)))
+class Options(NamedTuple):
+    """What a schedule chooses from: U units, K options of at most M placements, I islands.
+
+    tp, dp   [U, K, M]; dp 0 is no placement
+    curve    [U, K, J + 1] seconds of serving until each share of the work is done
+    path_s   [U, K] seconds of serving that the longest chain of requests needs, however many replicas there are
+    load_s   [U, K] the longest load of the placements
+    most     [U] the options that each unit has
+    feeds    [U, U] whether the row's unit is a source of the column's
+    islands  [I] GPUs of each island
+    begun    where every schedule begins, at time 0
+    """
+
+    tp: IntArray
+    dp: IntArray
+    curve: Floats
+    path_s: Floats
+    load_s: Floats
+    most: IntArray
+    feeds: Bools
+    islands: IntArray
+    begun: Fluids
+
+
+def fresh_fluids(units: int, islands: IntArray, moves: int = 0) -> Fluids:
+    """Nothing runs, nothing is done, of so many moves none is made."""
+    zeros = np.zeros(units)
+    return Fluids(
+        phase=np.full(units, WAITING, np.int64),
+        option=np.full(units, -1, np.int64),
+        serving=np.full(units, -1, np.int64),
+        changed_s=zeros.copy(),
+        ready_s=zeros.copy(),
+        share=zeros.copy(),
+        path=zeros.copy(),
+        own_s=np.full(units, np.inf),
+        end_s=np.full(units, np.inf),
+        used=np.zeros((units, len(islands)), np.int64),
+        free=islands.copy(),
+        made=np.zeros(moves, np.bool_),
+        touched=np.zeros(units, np.bool_),
+    )
 
 
 @compiled
-def begin(options: Options, now: Situation) -> None:
-    """Nothing runs, nothing is done."""
-    now.phase[:] = WAITING
-    now.option[:] = -1
-    now.serving[:] = -1
-    now.changed_s[:] = 0.0
-    now.ready_s[:] = 0.0
-    now.share[:] = 0.0
-    now.path[:] = 0.0
-    now.own_s[:] = np.inf
-    now.end_s[:] = np.inf
-    now.used[:] = 0
-    for island in range(options.islands.size):
-        now.free[island] = options.islands[island]
+def begin(options: Options, now: Fluids) -> None:
+    """Everything as the options say that it begins, no move made."""
+    begun = options.begun
+    for unit in range(begun.phase.size):
+        now.phase[unit] = begun.phase[unit]
+        now.option[unit] = begun.option[unit]
+        now.serving[unit] = begun.serving[unit]
+        now.changed_s[unit] = begun.changed_s[unit]
+        now.ready_s[unit] = begun.ready_s[unit]
+        now.share[unit] = begun.share[unit]
+        now.path[unit] = begun.path[unit]
+        now.own_s[unit] = begun.own_s[unit]
+        now.end_s[unit] = begun.end_s[unit]
+        for island in range(begun.free.size):
+            now.used[unit, island] = begun.used[unit, island]
+    for island in range(begun.free.size):
+        now.free[island] = begun.free[island]
     now.made[:] = False
 
 
@@ -151,7 +168,7 @@ def share_after(curve: Floats, seconds: float) -> float:
 
 
 @compiled
-def share_at(options: Options, now: Situation, unit: int, at_s: float) -> float:
+def share_at(options: Options, now: Fluids, unit: int, at_s: float) -> float:
     """The share of a running unit's work that is done at `at_s`."""
     share, since_s = now.share[unit], now.changed_s[unit]
     old = now.serving[unit]
@@ -166,7 +183,7 @@ def share_at(options: Options, now: Situation, unit: int, at_s: float) -> float:
 
 
 @compiled
-def path_at(options: Options, now: Situation, unit: int, at_s: float) -> float:
+def path_at(options: Options, now: Fluids, unit: int, at_s: float) -> float:
     """The share of a running unit's longest chain that is done at `at_s`."""
     since_s = now.changed_s[unit] if now.serving[unit] >= 0 else max(now.changed_s[unit], now.ready_s[unit])
     return float(now.path[unit] + max(0.0, at_s - since_s) / options.path_s[unit, now.option[unit]])
@@ -216,7 +233,7 @@ def give_back(free: IntArray, used: IntArray, tp: int, dp: int) -> None:
 
 
 @compiled
-def release(now: Situation, unit: int) -> None:
+def release(now: Fluids, unit: int) -> None:
     """All GPUs of the unit."""
     for island in range(now.free.size):
         now.free[island] += now.used[unit, island]
@@ -224,7 +241,7 @@ def release(now: Situation, unit: int) -> None:
 
 
 @compiled
-def start(options: Options, now: Situation, unit: int, option: int, at_s: float) -> bool:
+def start(options: Options, now: Fluids, unit: int, option: int, at_s: float) -> bool:
     """Gives the unit its GPUs for the first time, or does nothing."""
     for k in range(options.tp.shape[2]):
         if not take(now.free, now.used[unit], options.tp[unit, option, k], options.dp[unit, option, k]):
@@ -238,7 +255,7 @@ def start(options: Options, now: Situation, unit: int, option: int, at_s: float)
 
 @compiled
 def set_option(
-    options: Options, now: Situation, unit: int, option: int, serving: int, done: Done, ready_s: float
+    options: Options, now: Fluids, unit: int, option: int, serving: int, done: Done, ready_s: float
 ) -> None:
     now.own_s[unit] = end_of(options, unit, option, serving, done, ready_s)
     now.option[unit] = option
@@ -248,7 +265,7 @@ def set_option(
 
 
 @compiled
-def change(options: Options, now: Situation, unit: int, option: int, at_s: float) -> bool:
+def change(options: Options, now: Fluids, unit: int, option: int, at_s: float) -> bool:
     """Moves a running unit of one placement to another option; false when its GPUs are not free."""
     old = now.option[unit]
     tp, dp = options.tp[unit, old, 0], options.dp[unit, old, 0]
@@ -274,7 +291,7 @@ def change(options: Options, now: Situation, unit: int, option: int, at_s: float
 
 
 @compiled
-def may_start(options: Options, now: Situation, unit: int, beside: bool) -> bool:
+def may_start(options: Options, now: Fluids, unit: int, beside: bool) -> bool:
     for source in range(now.phase.size):
         if options.feeds[source, unit] and (
             now.phase[source] == WAITING or (now.phase[source] == RUNNING and not beside)
@@ -284,7 +301,7 @@ def may_start(options: Options, now: Situation, unit: int, beside: bool) -> bool
 
 
 @compiled
-def make_moves(options: Options, moves: IntArray, beside: Bools, now: Situation, at_s: float) -> bool:
+def make_moves(options: Options, moves: IntArray, beside: Bools, now: Fluids, at_s: float) -> bool:
     """One round over the moves [T, 2]. Returns whether a unit still waits to be started."""
     now.touched[:] = False
     waits = blocked = False
@@ -310,7 +327,7 @@ def make_moves(options: Options, moves: IntArray, beside: Bools, now: Situation,
 
 
 @compiled
-def grow(options: Options, now: Situation, at_s: float) -> None:
+def grow(options: Options, now: Fluids, at_s: float) -> None:
     """Free GPUs to the unit that ends last, one replica after another, then to the next."""
     now.touched[:] = False
     while True:
@@ -329,7 +346,7 @@ def grow(options: Options, now: Situation, at_s: float) -> None:
 
 
 @compiled
-def better(options: Options, now: Situation, unit: int, at_s: float) -> int:
+def better(options: Options, now: Fluids, unit: int, at_s: float) -> int:
     """The option with the fewest replicas more that makes the unit end sooner by the margin; -1 for none."""
     old = now.option[unit]
     tp, dp = options.tp[unit, old, 0], options.dp[unit, old, 0]
@@ -350,9 +367,7 @@ def better(options: Options, now: Situation, unit: int, at_s: float) -> int:
 
 
 @compiled
-def decide(
-    options: Options, moves: IntArray, beside: Bools, now: Situation, at_s: float, grows: bool
-) -> None:
+def decide(options: Options, moves: IntArray, beside: Bools, now: Fluids, at_s: float, grows: bool) -> None:
     """What a schedule does at `at_s`, when something has finished or nothing runs yet. Changes `now`."""
     waits = make_moves(options, moves, beside, now, at_s)
     if grows and not waits:
@@ -360,7 +375,7 @@ def decide(
 
 
 @compiled
-def end_units(options: Options, now: Situation) -> float:
+def end_units(options: Options, now: Fluids) -> float:
     """No consumer ends before its sources and the last of its own work after them. Returns the first end."""
     first_s = np.inf
     for unit in range(now.phase.size):  # sources come first
@@ -378,7 +393,7 @@ def end_units(options: Options, now: Situation) -> float:
 
 @compiled
 def roll_out(
-    options: Options, moves: IntArray, beside: Bools, grows: bool, now: Situation
+    options: Options, moves: IntArray, beside: Bools, grows: bool, now: Fluids
 ) -> tuple[float, float, float]:
     """(makespan, mean end, GPU-seconds held) of a schedule in seconds, inf when it never ends.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from samullm_tui.planner.fluid import FINISHED, RUNNING, WAITING, Situation, begin, decide, end_units, path_at
+from samullm_tui.planner.fluid import FINISHED, RUNNING, WAITING, Fluids, begin, decide, end_units, path_at
 from samullm_tui.planner.outlook import Outlook
 from samullm_tui.planner.schedule import Schedule, Table
 from samullm_tui.planner.shapes import Size, smallest, stays
@@ -14,7 +14,7 @@ from samullm_tui.planner.words import joined
 __all__ = ["Follower"]
 
 
-UNITS = Situation._fields.index("used")
+UNITS = Fluids._fields.index("used")
 """The first columns of a situation, with one value for each unit."""
 
 
@@ -24,15 +24,14 @@ class Follower:
     def __init__(self, table: Table, schedule: Schedule) -> None:
         self._table = table
         self._schedule = schedule
-        self._now = table.situation()
+        self._now = table.fluids()
         begin(table.options, self._now)
 
     def __call__(self, outlook: Outlook) -> Choice:
         table, schedule, now = self._table, self._schedule, self._now
-        finish_s = outlook.progress.finish_s
-        at_s = float(np.max(finish_s, initial=0.0, where=~np.isnan(finish_s)))
+        at_s = outlook.beginning.at_s - outlook.task.replays.begun.at_s
         self._look(outlook, at_s)
-        before = Situation._make(array.copy() for array in now)
+        before = Fluids._make(array.copy() for array in now)
         decide(table.options, schedule.moves, schedule.beside, now, at_s, schedule.grows)
         wanted = self._possible(outlook, before)
         end_units(table.options, now)
@@ -60,7 +59,7 @@ class Follower:
                 if now.ready_s[u] <= at_s:
                     now.serving[u] = -1
 
-    def _possible(self, outlook: Outlook, before: Situation) -> dict[int, Size]:
+    def _possible(self, outlook: Outlook, before: Fluids) -> dict[int, Size]:
         """What runs from now on. Changes that cannot be, islands and pins considered, are put off, the last first."""
         now = self._now
         changed = [int(u) for u in np.flatnonzero(now.option != before.option)]
@@ -90,7 +89,7 @@ class Follower:
         stay = {outlook.name(llm) for llm in wanted if table.unit_of[llm] not in changed}
         return stays(outlook.task.place(wanted, outlook.running), outlook.running, stay)
 
-    def _put_off(self, u: int, before: Situation) -> None:
+    def _put_off(self, u: int, before: Fluids) -> None:
         """The unit goes on as it was; the move that changed it is to be made later."""
         for array, old in zip(self._now[:UNITS], before[:UNITS], strict=True):
             array[u] = old[u]

@@ -30,12 +30,13 @@ class LLMGraph:
         return frozenset().union(*(self.sources[llm] for llm in unit))
 
 
-def llm_graph(table: RequestTable) -> LLMGraph:
-    """The graph of the LLMs of `table`, from the parents of its requests."""
+def llm_graph(table: RequestTable, done: npt.NDArray[np.bool_] | None = None) -> LLMGraph:
+    """The graph of the LLMs of `table`, from the parents of its requests: of those that are not `done` [n]."""
     count = len(table.llm_names)
     feeds = np.zeros((count, count), dtype=bool)
     children = np.repeat(table.llm, np.diff(table.parent_start))
-    feeds[table.llm[table.parents], children] = True
+    awaited = np.full(len(table.parents), True) if done is None else ~done[table.parents]
+    feeds[table.llm[table.parents[awaited]], children[awaited]] = True
     reach = _closure(feeds)
     together = reach & reach.T
     present = np.unique(table.llm)

@@ -23,6 +23,8 @@ __all__ = ["Estimate", "Outlook", "Task"]
 
 P = ParamSpec("P")
 Floats = npt.NDArray[np.float64]
+READY_S = 1.0
+"""An engine that begins its next step so soon serves: no load is as short, hardly a step as long."""
 MANY = 3000
 """An LLM with more requests is judged by one replica's share: the longest request matters less there."""
 
@@ -66,6 +68,8 @@ class Task:
     begun: Beginning | None = None
     """Where plans begin; None: at time 0, nothing done and nothing running."""
     graph: LLMGraph = field(init=False)
+    units: tuple[tuple[int, ...], ...] = field(init=False)
+    """Those of the graph with something left to do."""
     prompts: IntArray = field(init=False)
     flops_per_token: Floats = field(init=False)
     own_parents: frozenset[int] = field(init=False)
@@ -76,10 +80,11 @@ class Task:
 
     def __post_init__(self) -> None:
         table = self.problem.table
-        self.graph = llm_graph(table)
         self.replays = Replays(self.problem, self.begun)
+        self.graph = llm_graph(table, self.replays.begun.progress.done)
         left = self.replays.begun.progress.left(self.problem)
-        check_fits(self.problem, (unit for unit in self.graph.units if left[list(unit)].any()))
+        self.units = tuple(unit for unit in self.graph.units if left[list(unit)].any())
+        check_fits(self.problem, self.units)
         self.prompts = table.prompt_tokens + upstream_tokens(table, self.output_tokens)
         per_token = np.array([llm.flops_per_token for llm in self.problem.llms])
         self.flops_per_token = per_token[table.llm]
@@ -147,6 +152,17 @@ class Outlook:
         name, engines = self.name(llm), self.progress.engines
         clocks = [engines[r].clock_s for r in self.running if r.llm == name and r in engines]
         return max(0.0, max(clocks, default=0.0) - self.beginning.at_s)
+
+    def serving(self, sizes: Mapping[int, Size]) -> dict[int, Size]:
+        """Of these sizes that run, the replicas that serve already."""
+        engines = self.progress.engines
+        found: dict[int, Size] = {}
+        for llm, size in sizes.items():
+            mine = [r for r in self.running if r.llm == self.name(llm) and r.tp == size.tp and r in engines]
+            ready = sum(engines[r].clock_s < self.beginning.at_s + READY_S for r in mine)
+            if ready:
+                found[llm] = Size(size.tp, ready)
+        return found
 
     def may_start(self, unit: tuple[int, ...], beside: Mapping[int, Size]) -> bool:
         """Whether every source of the unit is finished or among `beside`, and no pin holds it back."""
@@ -218,7 +234,7 @@ class Outlook:
         done, generated = self.progress.done[mine], self.progress.generated[mine]
         return self.warm(llm, size), round(self.wait_s(llm, size)), done.tobytes(), generated.tobytes()
 
-    def _flops(self, requests: IntArray) -> Floats:
+    def flops_left(self, requests: IntArray) -> Floats:
         """[k] useful FLOPs left: the outputs still to come, and the prompts of requests that have none yet."""
         task, generated = self.task, self.progress.generated[requests]
         prompts = np.where(generated == 0, task.prompts[requests], 0)
@@ -230,7 +246,7 @@ class Outlook:
         """One LLM as if all its requests were ready: one replica serving its share."""
         task, progress = self.task, self.progress
         mine = np.flatnonzero((task.problem.table.llm == llm) & ~progress.done)
-        flops = float(self._flops(mine).sum())
+        flops = float(self.flops_left(mine).sum())
         share = mine[:: size.dp]
         model = task.problem.llms[llm].shape(size.tp)
         prompts = task.prompts[share] + progress.generated[share]
@@ -253,7 +269,7 @@ class Outlook:
         finish_s = {llm: trace.llm_finish_s.get(self.name(llm), trace.end_s) for llm in wanted}
         first = min(max(finish_s[llm] for llm in unit) for unit in self.heads(wanted))
         times = trace.progress.finish_s[order] - at_s
-        return _estimate(times, self._flops(order), 0.0, first - at_s)
+        return _estimate(times, self.flops_left(order), 0.0, first - at_s)
 
 
 def _estimate(times_s: Floats, flops: Floats, start_s: float, first_end_s: float | None = None) -> Estimate:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
-from samullm_tui.simulate.application import Beginning, Problem, Progress, StageTrace, simulate_stage
+from samullm_tui.simulate.application import (
+    Beginning,
+    PlanSoFar,
+    PlanTrace,
+    Problem,
+    Progress,
+    StageTrace,
+    simulate_stage,
+)
 
 __all__ = ["Moment", "Replays"]
 
@@ -88,6 +96,16 @@ class Replays:
             until = self.problem.table.llm_names if last else stage.until
             moment, _ = self.after(moment, stage.placements, until)
         return moment
+
+    def trace(self, plan: Plan, output_tokens: IntArray) -> PlanTrace:
+        """The whole plan for these lengths. Raises PlanError."""
+        moment = self.beginning(output_tokens)
+        done = PlanSoFar(moment.beginning)
+        for number, stage in enumerate(plan.stages, start=1):
+            until = self.problem.table.llm_names if number == len(plan.stages) else stage.until
+            moment, trace = self.after(moment, stage.placements, until)
+            done.add(stage, trace)
+        return done.trace()
 
     def _number(self) -> int:
         self._numbers += 1

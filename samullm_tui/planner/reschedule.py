@@ -3,95 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from msgspec import Struct
 
-from samullm_tui.domain.errors import PlacementError
-from samullm_tui.domain.plan import PlannedStage, Replica, Span, Stage
-from samullm_tui.planner.greedy import greedy
+from samullm_tui.domain.errors import PlacementError, PlanError
+from samullm_tui.domain.plan import Plan, PlannedStage, Replica, Stage
+from samullm_tui.planner.alternatives import Alternatives
 from samullm_tui.planner.outlook import Task
-from samullm_tui.planner.situation import Situation, forecast_rest, rest_of, simulate_rest
-from samullm_tui.planner.words import duration, gpu_list
+from samullm_tui.planner.replay import STAGE_REQUESTS, Replays
+from samullm_tui.planner.situation import Situation, forecast_rest, open_part, rest_of, stages_left
+from samullm_tui.planner.verdict import USUAL, Margin, Option, Verdict, change_words, weighed
 from samullm_tui.simulate.application import PlanTrace
 
 __all__ = ["Margin", "Option", "Situation", "Verdict", "forecast_rest", "reconsider"]
 
 REQUESTS = 700_000
 """The default effort: under a second."""
-MOST = 5
-"""Alternatives that are told."""
-
-
-class Margin(Struct, frozen=True):
-    """When a change is worth it: its gain, after all its costs, must be `least_s` seconds or the `share` of what is left
-    to run, whichever is less, and it must gain in a share of `confidence` of the draws.
-
-    load_share  so much of the seconds until its new engines serve comes on top: loads take longer than thought
-    settle_s    right after a change twice as much is asked; so long after it, no more than usual
-    """
-
-    least_s: float = 10.0
-    share: float = 0.03
-    confidence: float = 0.8
-    load_share: float = 0.1
-    settle_s: float = 120.0
-
-    def needed_s(self, left_s: float, cost_s: float, since_switch_s: float) -> float:
-        """The gain that is asked for when the run has `left_s` to go."""
-        least_s = min(self.least_s, self.share * left_s) + self.load_share * cost_s
-        recent = max(0.0, 1.0 - since_switch_s / self.settle_s) if self.settle_s > 0 else 0.0
-        return least_s * (1.0 + recent)
-
-
-USUAL = Margin()
-
-
-@dataclass(frozen=True)
-class Option:
-    """One way to go on. All times are simulated and on the run's clock.
-
-    what     words for the operator
-    stages   the first is entered at once
-    ends_s   one for each of the draws it was simulated on, the first ones of the situation; inf: never
-    cost_s   seconds of loading until its new engines serve, 0 when none starts now
-    loads    engines that it starts in all
-    planned, spans   its stages and engines in the draw whose end is the (lower) median; empty when it never ends
-    """
-
-    what: str
-    stages: tuple[Stage, ...]
-    planner: str
-    ends_s: tuple[float, ...]
-    cost_s: float
-    loads: int
-    planned: tuple[PlannedStage, ...] = ()
-    spans: tuple[Span, ...] = ()
-
-    @property
-    def end_s(self) -> float:
-        """The median over the draws."""
-        return float(np.median(self.ends_s))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was compared, and what was chosen.
-
-    options  the first is to stay; then the best alternatives, best first
-    chosen   which of them; 0: stay
-    why      one line with its numbers
-    gain_s   mean seconds that the chosen option (staying: the best alternative) ends sooner than staying; 0 without one
-    margin   in words what a gain must exceed
-    """
-
-    options: tuple[Option, ...]
-    chosen: int
-    why: str
-    gain_s: float = 0.0
-    margin: str = ""
+MOST, SHOWN = 5, 2
+"""Alternatives that are told at most, and at least where there are so many."""
+LEAST_DRAWS, MOST_DRAWS, TRIED = 2, 8, 8
+"""Draws that are simulated: so many that the effort is enough for some alternatives on all of them."""
+HOPELESS = 1.03
+"""An alternative that takes so many times as long as the best is not looked at any further."""
 
 
 def reconsider(
@@ -103,38 +37,119 @@ def reconsider(
 ) -> Verdict:
     """Staying against the best alternatives, each simulated whole on the same draws. The same for the same `rng`.
 
-    `requests` bounds the effort, in requests simulated. Never raises for what the run may come to: where nothing can go
-    on everything ends at inf, and staying is the answer.
+    `requests` bounds the effort, in requests simulated. Never raises for what has become of the run: where nothing can
+    go on, everything ends at inf and staying is the answer.
     """
-    del rng, requests  # greedy alone has no use for them
-    stay = _option(situation, "stay", rest_of(situation.stages, situation.unfinished, situation.unusable), "")
-    others = [_option(situation, what, stages, planner) for what, planner, stages in _alternatives(situation)]
-    best = sorted((o for o in others if math.isfinite(o.end_s)), key=lambda o: (o.end_s, o.loads))[:MOST]
-    return _verdict(situation, stay, best, margin)
+    situation = open_part(situation)
+    stages = stages_left(situation)
+    task = _task(situation)
+    compared = _Compared(situation, task.replays if task else None, stages, requests)
+    if task:
+        for plan, schedule in (ways := Alternatives(task, stages, rng, requests, compared.limit_s)):
+            ways.judge(schedule, compared.add(plan))
+            if compared.spent >= requests:
+                break
+    return weighed(situation, compared.stay, compared.best(), margin)
 
 
-def _alternatives(situation: Situation) -> Iterator[tuple[str, str, tuple[Stage, ...]]]:
+def _task(situation: Situation) -> Task | None:
+    """None when there is nothing to plan: all is done, or an LLM fits nowhere any more."""
     if not situation.unfinished:
-        return
+        return None
     try:
-        task = Task(situation.problem, situation.draws[0], situation.beginning)
+        return Task(situation.problem, situation.draws[0], situation.beginning)
     except PlacementError:
-        return
-    plan = greedy(task.problem, task.output_tokens, task)
-    stages = rest_of(plan.stages, situation.unfinished)
-    if not any(situation.unusable & set(p.gpus) for stage in stages for p in stage.placements):
-        yield _change(situation, stages), plan.planner, stages
+        return None
 
 
-def _option(situation: Situation, what: str, stages: Sequence[Stage], planner: str) -> Option:
-    traces = [simulate_rest(situation, stages, draw) for draw in situation.draws]
-    ends_s = tuple(trace.makespan_s if trace else math.inf for trace in traces)
-    middle = traces[int(np.argsort(ends_s, kind="stable")[(len(ends_s) - 1) // 2])]
-    planned = _planned(stages, middle) if middle else ()
-    cost_s = _cost_s(situation, stages)
-    loads = middle.loads if middle else 0
-    spans = middle.spans if middle else ()
-    return Option(what, tuple(stages), planner, ends_s, cost_s, loads, planned, spans)
+class _Compared:
+    """The options so far: to stay, and the best for each way to begin. `spent` is the effort, in requests simulated."""
+
+    def __init__(
+        self, situation: Situation, replays: Replays | None, stages: tuple[Stage, ...], requests: int
+    ) -> None:
+        self.situation = situation
+        self.replays = replays or Replays(situation.problem, situation.beginning)
+        self.spent = 0
+        each = self._cost(stages)
+        few = max(LEAST_DRAWS, min(MOST_DRAWS, int(requests / each / TRIED)))
+        self.draws = situation.draws[:few]
+        ends_s, traces = self._ends(stages)
+        self.stay = self._option("stay", stages, "", ends_s, traces)
+        self._found: dict[frozenset[Replica], Option] = {}
+        self._seen = {_what(stages)}
+
+    def limit_s(self) -> float:
+        """A plan that ends later in the first draw is given up: there must be others to show, though."""
+        if len(self._found) < SHOWN:
+            return math.inf
+        return self._hopeless(min([self.stay, *self._found.values()], key=lambda option: option.mean_s), 1)
+
+    def best(self) -> list[Option]:
+        """The alternatives, best first."""
+        return sorted(self._found.values(), key=lambda option: (option.mean_s, option.loads))[:MOST]
+
+    def add(self, plan: Plan) -> float:
+        """When the plan ends, in the mean; inf when it never does, or is given up because others end much sooner."""
+        stages = rest_of(plan.stages, self.situation.unfinished)
+        if _what(stages) in self._seen:
+            return math.inf
+        self._seen.add(_what(stages))
+        ends_s, traces = self._ends(stages, limited=len(self._found) >= SHOWN)
+        if len(ends_s) < len(self.draws) or not all(map(math.isfinite, ends_s)):
+            return math.inf
+        first = frozenset(stages[0].replicas)
+        end_s = float(np.mean(ends_s))
+        if first not in self._found or end_s < self._found[first].mean_s:
+            what = change_words(self.situation, stages)
+            self._found[first] = self._option(what, stages, plan.planner, ends_s, traces)
+        return end_s
+
+    def _cost(self, stages: Sequence[Stage]) -> int:
+        """Of simulating them, in requests."""
+        left = int((~self.situation.progress.done).sum())
+        return left + STAGE_REQUESTS * max(1, len(stages))
+
+    def _ends(
+        self, stages: tuple[Stage, ...], *, limited: bool = False
+    ) -> tuple[list[float], list[PlanTrace | None]]:
+        """For one draw after another, until it is hopeless if `limited`."""
+        ends_s: list[float] = []
+        traces: list[PlanTrace | None] = []
+        plan = Plan(planner="", stages=stages)
+        for draw in self.draws:
+            self.spent += self._cost(stages)
+            try:
+                traces.append(self.replays.trace(plan, draw))
+            except PlanError:
+                traces.append(None)
+            ends_s.append(traces[-1].makespan_s if traces[-1] else math.inf)
+            if limited and float(np.mean(ends_s)) > self._hopeless(self.best()[0], len(ends_s)):
+                break
+        return ends_s, traces
+
+    def _hopeless(self, best: Option, draws: int) -> float:
+        at_s = self.situation.at_s
+        return at_s + HOPELESS * (float(np.mean(best.ends_s[:draws])) - at_s)
+
+    def _option(
+        self,
+        what: str,
+        stages: tuple[Stage, ...],
+        planner: str,
+        ends_s: Sequence[float],
+        traces: Sequence[PlanTrace | None],
+    ) -> Option:
+        middle = traces[int(np.argsort(ends_s, kind="stable")[(len(ends_s) - 1) // 2])]
+        cost_s = _cost_s(self.situation, stages)
+        if middle is None:
+            return Option(what, stages, planner, tuple(ends_s), cost_s, 0)
+        planned = _planned(stages, middle)
+        return Option(what, stages, planner, tuple(ends_s), cost_s, middle.loads, planned, middle.spans)
+
+
+def _what(stages: Sequence[Stage]) -> tuple[object, ...]:
+    return tuple((stage.placements, stage.until) for stage in stages)
 
 
 def _planned(stages: Sequence[Stage], trace: PlanTrace) -> tuple[PlannedStage, ...]:
@@ -151,55 +166,3 @@ def _cost_s(situation: Situation, stages: Sequence[Stage]) -> float:
     problem = situation.problem
     new = [replica for replica in stages[0].replicas if replica not in situation.running]
     return max((problem.llms[problem.index(r.llm)].shape(r.tp).load_s for r in new), default=0.0)
-
-
-def _verdict(situation: Situation, stay: Option, others: Sequence[Option], margin: Margin) -> Verdict:
-    """The first that is worth it."""
-    options = (stay, *others)
-    for chosen, option in enumerate(others, start=1):
-        gain_s, share = _gain(stay, option)
-        needed_s = margin.needed_s(
-            stay.end_s - situation.at_s, option.cost_s - stay.cost_s, situation.since_switch_s
-        )
-        if gain_s > needed_s and share >= margin.confidence:
-            why = f"{option.what}: ends {duration(gain_s)} sooner" if math.isfinite(gain_s) else option.what
-            return Verdict(options, chosen, why, gain_s)
-    return Verdict(options, 0, "stay", _gain(stay, others[0])[0] if others else 0.0)
-
-
-def _gain(stay: Option, other: Option) -> tuple[float, float]:
-    """(mean seconds that the other ends sooner, the share of draws in which it does)."""
-    gains = [_sooner(a, b) for a, b in zip(stay.ends_s, other.ends_s, strict=False)]
-    return float(np.mean(gains)), float(np.mean([gain > 0 for gain in gains]))
-
-
-def _sooner(stay_s: float, other_s: float) -> float:
-    return 0.0 if stay_s == other_s else stay_s - other_s
-
-
-def _change(situation: Situation, stages: Sequence[Stage]) -> str:
-    """What the first stage changes, LLM by LLM."""
-    wanted = {p.llm: p.replicas for p in stages[0].placements} if stages else {}
-    said = [
-        part
-        for llm in situation.problem.table.llm_names
-        if llm in situation.unfinished
-        and (part := _of_llm(llm, [r for r in situation.running if r.llm == llm], wanted.get(llm, ())))
-    ]
-    return "; ".join(said) or "later stages otherwise"
-
-
-def _of_llm(llm: str, running: Sequence[Replica], wanted: Iterable[Replica]) -> str:
-    """`B ×1 → ×2 on GPU 4–5`; nothing where it goes on as it is."""
-    after = list(wanted)
-    if set(after) == set(running):
-        return ""
-    if not after:
-        return f"{llm} stops"
-    new = sorted(gpu for replica in after if replica not in running for gpu in replica.gpus)
-    on = f" on {gpu_list(new)}" if new else ""
-    return f"{llm} {f'{_size(running)} → ' if running else ''}{_size(after)}{on}"
-
-
-def _size(replicas: Sequence[Replica]) -> str:
-    return f"tp{replicas[0].tp} ×{len(replicas)}"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
 from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
-from samullm_tui.simulate.application import Beginning, PlanTrace, Problem, Progress, simulate_plan
+from samullm_tui.simulate.application import Beginning, Problem, Progress, simulate_plan
+from samullm_tui.simulate.problem import EngineState
 
-__all__ = ["Situation", "forecast_rest", "rest_of", "simulate_rest"]
+__all__ = ["Situation", "forecast_rest", "open_part", "rest_of", "stages_left"]
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,21 +61,20 @@ def forecast_rest(situation: Situation) -> tuple[float, ...]:
     """When the run ends with the plan in force, on the run's clock in seconds, for each draw; inf where the plan cannot
     finish everything.
     """
-    stages = rest_of(situation.stages, situation.unfinished, situation.unusable)
-    ends_s = []
-    for draw in situation.draws:
-        trace = simulate_rest(situation, stages, draw)
-        ends_s.append(trace.makespan_s if trace else math.inf)
-    return tuple(ends_s)
+    rest, stages = open_part(situation), stages_left(situation)
+    return tuple(_end_s(rest, Plan(planner="", stages=stages), draw) for draw in rest.draws)
 
 
-def simulate_rest(situation: Situation, stages: Sequence[Stage], draw: IntArray) -> PlanTrace | None:
-    """From the situation on, on the run's clock; None when these stages cannot finish everything."""
-    plan = Plan(planner="", stages=tuple(stages))
+def _end_s(situation: Situation, plan: Plan, draw: IntArray) -> float:
     try:
-        return simulate_plan(situation.problem, plan, draw, situation.beginning)
+        return simulate_plan(situation.problem, plan, draw, situation.beginning).makespan_s
     except PlanError:
-        return None
+        return math.inf
+
+
+def stages_left(situation: Situation) -> tuple[Stage, ...]:
+    """The rest of the plan in force."""
+    return rest_of(situation.stages, situation.unfinished, situation.unusable)
 
 
 def rest_of(
@@ -98,3 +105,91 @@ def _without(placement: Placement, unusable: frozenset[int]) -> Placement | None
         return placement
     gpus = tuple(gpu for replica in kept for gpu in replica.gpus)
     return Placement(placement.llm, placement.tp, len(kept), gpus) if kept else None
+
+
+def open_part(situation: Situation) -> Situation:
+    """The situation without what planning need not look at: finished requests that no open one waits for, unusable
+    GPUs, and in which stage an LLM was to start. Everything open does the same in it.
+    """
+    problem = situation.problem
+    islands = tuple(tuple(g for g in island if g not in situation.unusable) for island in problem.islands)
+    pins = {llm: replace(pin, stage=None) for llm, pin in problem.pins.items()}
+    problem = dataclasses.replace(problem, islands=tuple(filter(None, islands)), pins=pins)
+    situation = _without_engines(situation)
+    kept = _kept(situation)
+    if (
+        len(kept) == len(problem.table) or problem.prefix is not None
+    ):  # blocks shared with finished requests count
+        return dataclasses.replace(situation, problem=problem)
+    row_of = np.full(len(problem.table), -1, np.int64)
+    row_of[kept] = np.arange(len(kept))
+    progress = situation.progress
+    engines = {replica: _engine(state, row_of) for replica, state in progress.engines.items()}
+    rest = (progress.done[kept], progress.generated[kept], progress.finish_s[kept])
+    return dataclasses.replace(
+        situation,
+        problem=_problem(problem, progress.done, kept, row_of),
+        progress=Progress(*rest, engines),
+        draws=tuple(draw[kept] for draw in situation.draws),
+    )
+
+
+def _without_engines(situation: Situation) -> Situation:
+    """Engines on unusable GPUs are as good as gone."""
+    running = frozenset(r for r in situation.running if situation.unusable.isdisjoint(r.gpus))
+    engines = {replica: state for replica, state in situation.progress.engines.items() if replica in running}
+    progress = dataclasses.replace(situation.progress, engines=engines)
+    return dataclasses.replace(situation, running=running, progress=progress)
+
+
+def _kept(situation: Situation) -> IntArray:
+    """Requests that are open, that an open one waits or waited for, and that an engine still has."""
+    table, progress = situation.problem.table, situation.progress
+    kept = ~progress.done
+    awaited = np.repeat(kept, np.diff(table.parent_start))
+    kept[table.parents[awaited]] = True
+    for state in progress.engines.values():
+        kept[state.running] = True
+    return np.flatnonzero(kept)
+
+
+def _engine(state: EngineState, row_of: IntArray) -> EngineState:
+    cache = state.cache
+    if cache is not None:
+        nodes = cache.nodes.copy()
+        nodes[:, 1] = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
+        cache = dataclasses.replace(cache, nodes=nodes)
+    return dataclasses.replace(
+        state,
+        running=row_of[state.running],
+        waiting=row_of[state.waiting],
+        assigned=row_of[state.assigned],
+        cache=cache,
+    )
+
+
+def _problem(problem: Problem, done: BoolArray, kept: IntArray, row_of: IntArray) -> Problem:
+    """Of the requests `kept`. Those of one unit stay together as one group."""
+    table = problem.table
+    counts = np.diff(table.parent_start)
+    edges = np.repeat(~done, counts)
+    start = np.zeros(len(kept) + 1, np.int64)
+    np.cumsum(np.where(done, 0, counts)[kept], out=start[1:])
+    _, unit = np.unique(problem.units[kept], return_inverse=True)
+    nameless = ("",) * len(kept)
+    columns = ("llm", "node", "prompt_tokens", "max_tokens", "known_tokens")
+    part = dataclasses.replace(
+        table,
+        ids=nameless,
+        records=nameless,
+        **{name: getattr(table, name)[kept] for name in columns},
+        group=unit.reshape(-1),
+        parent_start=start,
+        parents=row_of[table.parents[edges]],
+        fed=table.fed[edges],
+        prefix=None,
+        prefix_tokens=None,
+    )
+    priority = None if problem.priority is None else problem.priority[kept]
+    expected = None if problem.expected is None else problem.expected[kept]
+    return dataclasses.replace(problem, table=part, priority=priority, expected=expected)

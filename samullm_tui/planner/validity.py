@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+import numpy.typing as npt
+
 from samullm_tui.domain.plan import Placement, Plan, Stage
 from samullm_tui.planner.graph import LLMGraph, llm_graph
 from samullm_tui.planner.pins import broken_pins
@@ -12,20 +15,22 @@ from samullm_tui.simulate.application import Problem
 __all__ = ["valid"]
 
 
-def valid(problem: Problem, plan: Plan) -> list[str]:
+def valid(problem: Problem, plan: Plan, done: npt.NDArray[np.bool_] | None = None) -> list[str]:
     """What is wrong with `plan`, one sentence each, stages counted from 1; empty when it can run.
 
     Looked at: GPUs exist and are used once a stage; tp is known for the LLM and stays inside an island; every LLM with
     requests gets a stage, in which (or before which) all its sources run; no stage waits for an LLM that it lacks;
-    pins are kept.
+    pins are kept. Of requests that are `done` [n] nothing is asked.
     """
-    graph = llm_graph(problem.table)
+    graph = llm_graph(problem.table, done)
+    llms = problem.table.llm if done is None else problem.table.llm[~done]
+    used = frozenset(np.unique(llms).tolist())
     wrong = [
         f"stage {number}: {what}"
         for number, stage in enumerate(plan.stages, start=1)
         for what in [*_wrong_gpus(problem, stage), *_wrong_stage(problem, stage)]
     ]
-    wrong += _wrong_order(problem, plan, graph)
+    wrong += _wrong_order(problem, plan, graph, used)
     return wrong or broken_pins(problem, plan)
 
 
@@ -68,17 +73,17 @@ def _wrong_placement(problem: Problem, placement: Placement, known_tp: set[int])
     return wrong + [f"{where}: GPUs {', '.join(map(str, r.gpus))} are not in one island" for r in apart]
 
 
-def _wrong_order(problem: Problem, plan: Plan, graph: LLMGraph) -> list[str]:
-    """Every LLM that is used must run at some time, and not before its sources began to run."""
+def _wrong_order(problem: Problem, plan: Plan, graph: LLMGraph, open_llms: frozenset[int]) -> list[str]:
+    """Every LLM with open requests must run at some time, and not before its sources began to run."""
     names = [llm.name for llm in problem.llms]
     first: dict[str, int] = {}
     for number, stage in enumerate(plan.stages, start=1):
         for placement in stage.placements:
             first.setdefault(placement.llm, number)
-    used = [llm for unit in graph.units for llm in unit]
+    used = [llm for unit in graph.units for llm in unit if llm in open_llms]
     wrong = [f"{names[llm]} has requests and is in no stage" for llm in used if names[llm] not in first]
     for llm in used:
-        for source in sorted(graph.sources[llm]):
+        for source in sorted(graph.sources[llm] & open_llms):
             late = first.get(names[source], 0) > first.get(names[llm], len(plan.stages) + 1)
             if late:
                 wrong.append(f"{names[llm]} runs before {names[source]}, whose outputs it takes")

@@ -34,6 +34,7 @@ from samullm_tui.simulate.problem import (
 from samullm_tui.simulate.state import (
     ADMITTED,
     BLANK,
+    BLOCK,
     BUSY,
     CLOCK,
     END,
@@ -42,13 +43,16 @@ from samullm_tui.simulate.state import (
     IDLE_FROM,
     LEFT,
     LLM,
+    ORIGIN,
     PHASE,
+    PREFIX,
     PROMPT,
     REFS,
     REFUSALS,
     REFUSED,
     RUNNING,
     SEEN,
+    SHARED,
     SHARING,
     USABLE,
     USED,
@@ -62,6 +66,7 @@ from samullm_tui.simulate.work import EngineWork, works
 __all__ = [
     "Beginning",
     "LLMModel",
+    "PlanSoFar",
     "PlanTrace",
     "Problem",
     "Progress",
@@ -141,37 +146,16 @@ def simulate_plan(
     A stage whose LLMs are finished before it begins does not take place. Raises PlanError for a plan that never
     finishes, or that is not possible on these GPUs and shapes.
     """
-    begun = beginning or Beginning.fresh(problem)
-    progress, warm, now_s = begun.progress, begun.running, begun.at_s
-    loads, gpu_busy_s = 0, 0.0
-    times: list[tuple[float, float]] = []
-    kept: list[tuple[bool, ...]] = []
-    work: list[tuple[EngineWork, ...]] = []
-    spans = Spans()
+    done = PlanSoFar(beginning or Beginning.fresh(problem))
     for index, stage in enumerate(plan.stages):
         last = index == len(plan.stages) - 1
         until = problem.table.llm_names if last else stage.until
-        trace = stage_of_plan(problem, output_tokens, progress, stage, warm, now_s, until, index)
-        kept.append(tuple(all(r in warm for r in placement.replicas) for placement in stage.placements))
-        spans.add(trace, warm)
-        progress, warm, now_s = trace.progress, trace.replicas, trace.end_s
-        times.append((trace.start_s, trace.end_s))
-        work.append(trace.work)
-        loads += trace.loads
-        gpu_busy_s += trace.gpu_busy_s
-    if not progress.finished:
-        raise PlanError(Wrong("", "stages", "there is no stage", "at least one that runs every LLM"))
-    return PlanTrace(
-        makespan_s=now_s,
-        stage_times=tuple(times),
-        spans=spans.all(),
-        loads=loads,
-        gpu_busy_s=gpu_busy_s,
-        finish_s=progress.finish_s,
-        kept=tuple(kept),
-        refused=progress.refused,
-        work=tuple(work),
-    )
+        now = done.beginning
+        done.add(
+            stage,
+            stage_of_plan(problem, output_tokens, now.progress, stage, now.running, now.at_s, until, index),
+        )
+    return done.trace()
 
 
 def stage_of_plan(
@@ -266,8 +250,8 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     restore(s, e, running, state.computed, state.phases, waiting[stays], state.prompts[here])
     cache = state.cache
     if cache is None:
-        if s.eng[e, SHARING]:  # what it has cached is not known: as if nothing were
-            s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
+        if s.eng[e, SHARING]:
+            hold_shared(s, e, running, state.computed)
         return
     rows = np.concatenate([running, waiting])[here]
     s.option[rows[:, None], [HELD, IDLE_FROM, ADMITTED]] = cache.options[here][:, [HELD, IDLE_FROM, ADMITTED]]
@@ -277,6 +261,24 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     owner = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
     nodes[:, 1] = np.where((owner >= 0) & (s.req[owner, ENGINE] == e), owner, -1)
     read_back(s, e, nodes)
+
+
+def hold_shared(s: State, e: int, running: IntArray, computed: IntArray) -> None:
+    """What an engine has cached is not known: only the blocks that its running requests share, each of them once."""
+    own = np.minimum(s.option[running, SHARED], s.req[running, ORIGIN] - 1)
+    shares = np.where(s.option[running, PREFIX] >= 0, np.minimum(own, computed), 0)
+    held = shares // s.eng[e, BLOCK]
+    holders = np.flatnonzero(held)
+    first = s.option[running[holders], PREFIX]
+    ends = np.zeros(s.cache.shape[1] + 1, np.int64)
+    np.add.at(ends, first, 1)
+    np.add.at(ends, first + held[holders], -1)
+    refs = np.cumsum(ends)[:-1]
+    s.cache[e, :, REFS] = np.where(refs > 0, refs, -1)
+    s.option[running, HELD] = held
+    s.option[running, ADMITTED] = s.req[running, PROMPT]
+    s.eng[e, USED] -= held.sum() - np.count_nonzero(refs)
+    s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
 
 
 def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
@@ -349,6 +351,46 @@ def cache_after(s: State, e: int, rows: IntArray, served: IntArray) -> CacheStat
     nodes = nodes[: write_down(s, e, nodes)].copy()
     nodes[:, 1] = np.where(nodes[:, 1] >= 0, served[nodes[:, 1]], -1)
     return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes, s.option[rows])
+
+
+class PlanSoFar:
+    """The stages of a plan that were simulated, one after another."""
+
+    def __init__(self, beginning: Beginning) -> None:
+        """`beginning` is where the next stage begins."""
+        self.beginning = beginning
+        self._times: list[tuple[float, float]] = []
+        self._kept: list[tuple[bool, ...]] = []
+        self._work: list[tuple[EngineWork, ...]] = []
+        self._spans = Spans()
+        self._loads, self._gpu_busy_s = 0, 0.0
+
+    def add(self, stage: Stage, trace: StageTrace) -> None:
+        warm = self.beginning.running
+        self._kept.append(tuple(all(r in warm for r in placement.replicas) for placement in stage.placements))
+        self._spans.add(trace, warm)
+        self._times.append((trace.start_s, trace.end_s))
+        self._work.append(trace.work)
+        self._loads += trace.loads
+        self._gpu_busy_s += trace.gpu_busy_s
+        self.beginning = Beginning(trace.progress, trace.replicas, trace.end_s)
+
+    def trace(self) -> PlanTrace:
+        """Of the whole plan. Raises PlanError when it does not finish everything."""
+        progress = self.beginning.progress
+        if not progress.finished:
+            raise PlanError(Wrong("", "stages", "there is no stage", "at least one that runs every LLM"))
+        return PlanTrace(
+            makespan_s=self.beginning.at_s,
+            stage_times=tuple(self._times),
+            spans=self._spans.all(),
+            loads=self._loads,
+            gpu_busy_s=self._gpu_busy_s,
+            finish_s=progress.finish_s,
+            kept=tuple(self._kept),
+            refused=progress.refused,
+            work=tuple(self._work),
+        )
 
 
 class Spans:

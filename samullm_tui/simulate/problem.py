@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -131,6 +131,13 @@ class Problem:
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
         return share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
 
+    def with_llms(self, llms: tuple[LLMModel, ...]) -> Problem:
+        """The same requests with other models of their LLMs. What was worked out of the requests is taken over."""
+        other = replace(self, llms=llms)
+        of_requests = {name: value for name, value in vars(self).items() if name not in vars(other)}
+        vars(other).update(of_requests)
+        return other
+
     def index(self, llm: str) -> int:
         """Raises PlanError for an LLM that the application does not have."""
         if llm not in self.table.llm_names:
@@ -166,7 +173,7 @@ class EngineState:
     assigned  unfinished requests dealt to it, those above included
     phases    `simulate.state`'s phase of each that runs: an asynchronous engine has finished ones among them
     seen_s    until when arrivals are seen by the next schedule of an asynchronous engine
-    cache     of an engine with prefix caching
+    cache     of an engine with prefix caching; None there: not known but for what the running requests share
     """
 
     clock_s: float

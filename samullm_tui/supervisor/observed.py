@@ -30,7 +30,7 @@ class Window(NamedTuple):
     """A while in which an engine was never without a request.
 
     steps, prefill_tokens, output_tokens   what it did
-    began                                  requests that it began with
+    began                                  requests that it began with, those it preempted again
     prompt_tokens                          mean prompt of the requests that it has
     context_tokens                         of all that run, together, on average
     """
@@ -98,15 +98,16 @@ class _Meter:
             steps=steps,
             prefill_tokens=self.stats.prefill_tokens_total - began.stats.prefill_tokens_total,
             output_tokens=self.stats.output_tokens_total - began.stats.output_tokens_total,
-            began=self.began - began.began,
+            began=self.began - began.began + self.stats.preemptions_total - began.stats.preemptions_total,
             prompt_tokens=before.prompt_tokens,
             context_tokens=(began.context_tokens + before.context_tokens) / 2,
         )
 
     def _mark(self) -> _Mark:
-        prompts = sum(one.prompt_tokens for one in self.begun.values())
-        context = prompts + sum(self.steps - one.steps for one in self.begun.values())
-        return _Mark(self.at_s, self.stats, self.began, prompts / max(1, len(self.begun)), context)
+        running = list(self.begun.values())[: self.stats.running]
+        prompts = sum(one.prompt_tokens for one in running)
+        context = prompts + sum(self.steps - one.steps for one in running)
+        return _Mark(self.at_s, self.stats, self.began, prompts / max(1, len(running)), context)
 
     def _steps_since(self, stats: EngineStats) -> float:
         """Where the engine does not count its steps: the tokens that each running request made on average."""
@@ -145,14 +146,15 @@ class Watch:
         """A start took so long."""
         self.loads_s.setdefault((replica.llm, replica.tp), []).append(load_s)
 
-    def ready(self, replica: Replica, now_s: float) -> None:
+    def ready(self, replica: Replica, now_s: float, load_s: float) -> None:
         """The engine serves from now on, with all its totals at 0."""
+        self.loaded(replica, load_s)
         self._meters[replica.name] = _Meter(now_s)
 
     def read(self, replica: Replica, stats: EngineStats, now_s: float, ledger: Ledger) -> None:
         """What a serving engine counts now."""
         meter, lane = self._meters.get(replica.name), ledger.lanes.of.get(replica.name)
-        if meter is None or lane is None or now_s < meter.at_s:
+        if meter is None or lane is None:
             return
         meter.read(stats, now_s, ledger, replica.name)
         window = meter.close_window(lane.busy_since_s)

@@ -229,6 +229,7 @@ class Runner:
         )
         state = self.state.engines[replica.name]
         state.status, state.ready_s = "serving", now_s
+        self.state.watch.ready(replica, now_s, started.load_s)
         self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -228,17 +228,15 @@ class Rescheduler:
         review, now_s = self._review, self._clock()
         ends_s = await self._thinker.forecast(situation)
         review.looked_s = now_s
-        end_s = float(sorted(ends_s)[len(ends_s) // 2])
-        if not math.isfinite(end_s):
-            return "the plan in force cannot end"
-        before_s = review.expected_s
-        if not deviates(before_s, end_s, now_s):
+        if not all(map(math.isfinite, ends_s)):
+            return "the plan in force may not end"
+        before_s, band = review.expected_s, band_of(ends_s)
+        if not deviates(before_s, band, now_s):
             return ""
-        review.expected_s = end_s
-        self._recorder.emit(ForecastChanged(at_s=self._clock(), makespan_s=band_of(ends_s)))
-        if not can_gain(self._state, review, end_s - now_s):
-            return ""
-        return f"the forecast went from {in_time(before_s)} to {in_time(end_s)}"
+        if can_gain(self._state, review, band.p50 - now_s):
+            return f"the forecast went from {in_time(before_s)} to {in_time(band.p50)}"
+        self._expect(ends_s)
+        return ""
 
     async def _decide(self, situation: Situation, standing: Standing, reason: str) -> None:
         self._thoughts += 1
@@ -260,7 +258,7 @@ class Rescheduler:
             self._recorder.emit(Decided(at_s=now_s, decision=stays_instead(decision, outdated)))
         elif not verdict.chosen:
             self._recorder.emit(Decided(at_s=now_s, decision=decision))
-            self._expect(stay)
+            self._expect(stay.ends_s)
         elif self._mode == "auto":
             self._switch(decision, chosen, BY)
         else:
@@ -291,10 +289,11 @@ class Rescheduler:
         self._review.looked_s = self._clock()
         self._review.quiet_until_s = self._clock() + for_s
 
-    def _expect(self, option: Option) -> None:
-        if math.isfinite(option.end_s):
-            self._review.expected_s = option.end_s
-            self._recorder.emit(ForecastChanged(at_s=self._clock(), makespan_s=band_of(option.ends_s)))
+    def _expect(self, ends_s: Sequence[float]) -> None:
+        if all(map(math.isfinite, ends_s)):
+            band = band_of(ends_s)
+            self._review.expected_s = band.p50
+            self._recorder.emit(ForecastChanged(at_s=self._clock(), makespan_s=band))
 
     def _switch(self, decision: Decision, option: Option, by: str) -> None:
         now_s, stay_s = self._clock(), decision.alternatives[0].ends_s

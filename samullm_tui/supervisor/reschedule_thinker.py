@@ -17,7 +17,7 @@ import numpy as np
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.domain.request import RequestTable
 from samullm_tui.planner.reschedule import Situation, Verdict, forecast_rest, reconsider
-from samullm_tui.supervisor.reschedule_worker import Question, Reply, ask, receive
+from samullm_tui.supervisor.reschedule_wire import Question, Reply, ask, receive
 
 __all__ = ["Thinker", "ThinkingHere", "ThinkingProcess"]
 

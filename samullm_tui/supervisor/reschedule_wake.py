@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from samullm_tui.domain.plan import Band
 from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.words import in_time
 
@@ -35,7 +36,9 @@ BETWEEN_S = 10.0
 LOOK_S, LOOK_SHARE = 20.0, 0.1
 """From one look to the next: the longer of the two, the latter of the time that is left."""
 DEVIATES_S, DEVIATES_SHARE = 5.0, 0.03
-"""A forecast is another one when it differs by more than both, the latter of the time that is left."""
+"""A forecast is another one when it differs by more than both, the latter of the time that is left, and by more than
+half of its own band from p10 to p90: few draws agree no better.
+"""
 LATE_S, LATE_TIMES = 5.0, 1.5
 """An engine is late when it loads for longer than so many times what was expected, and this."""
 
@@ -122,9 +125,10 @@ def next_s(review: Review, now_s: float) -> float:
     return min((at_s for at_s in (review.quiet_until_s, look_s) if at_s > now_s), default=now_s + LOOK_S)
 
 
-def deviates(before_s: float, after_s: float, now_s: float) -> bool:
+def deviates(before_s: float, after_s: Band, now_s: float) -> bool:
     """Whether a forecast of the end says something new."""
-    return abs(after_s - before_s) > _allowed_s(before_s - now_s)
+    noise_s = (after_s.p90 - after_s.p10) / 2
+    return abs(after_s.p50 - before_s) > max(_allowed_s(before_s - now_s), noise_s)
 
 
 def can_gain(state: RunningState, review: Review, left_s: float) -> bool:

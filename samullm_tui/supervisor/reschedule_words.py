@@ -62,8 +62,7 @@ def stays_instead(decision: Decision, why: str) -> Decision:
 
 def failure_of(cause: str, reason: str) -> Decision:
     """Thinking about the plan came to nothing."""
-    saw = f"{reason}; thinking about the plan failed: {cause}" if reason else cause
-    return Decision("keep", "the plan stays: it could not be thought about", saw)
+    return Decision("keep", f"the plan stays: thinking about it failed ({cause})", reason)
 
 
 def lengths_seen(situation: Situation) -> str:

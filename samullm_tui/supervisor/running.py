@@ -9,6 +9,7 @@ from typing import Literal
 
 from samullm_tui.domain.plan import Candidate, Replica, Stage
 from samullm_tui.supervisor.ledger import Ledger
+from samullm_tui.supervisor.observed import Watch
 
 __all__ = ["EngineState", "EngineStatus", "RunningState"]
 
@@ -21,6 +22,7 @@ class EngineState:
 
     `waiting`: it failed and starts again at `retry_at_s`. `starts` counts starts since it last finished a request.
     `queued`: how many of its requests had not begun when another replica of its LLM became ready.
+    `started_s`, `ready_s`: when its last start began, and when it served.
     `fresh`: it became ready and nothing was moved to it yet.
     `failures`: attempts that failed since the last that did not; it gets nothing new before `hold_until_s`.
     `casualties`: these attempts by request. An engine that dies mostly fails what it has before it is seen to be dead.
@@ -77,6 +79,8 @@ class RunningState:
     """A decision on the plan is under way: the run does not go on to its next stage before it is made."""
     hold_losses: bool = False
     """It is decided whether another plan can do without what was lost: no LLM is given up before."""
+    watch: Watch = field(default_factory=Watch)
+    """What the engines have shown so far."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

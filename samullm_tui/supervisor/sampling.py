@@ -82,10 +82,11 @@ class Sampler:
     async def _stats(self, engine: Engine) -> EngineStats:
         """What the engine says, else what the dispatcher knows."""
         try:
-            if self._gpus is None:
-                return await engine.stats()
-            async with asyncio.timeout(STATS_TIMEOUT_S):
-                return await engine.stats()
+            async with asyncio.timeout(None if self._gpus is None else STATS_TIMEOUT_S):
+                stats = await engine.stats()
+            state = self._runner.state
+            state.watch.read(engine.replica, stats, self._clock(), state.ledger)
+            return stats
         except (EngineError, TimeoutError):
             name = engine.replica.name
             lane = self._runner.state.ledger.lanes.of.get(name)

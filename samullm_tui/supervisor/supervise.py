@@ -218,6 +218,8 @@ class Supervisor:
             errors={name: llm.failed for name, llm in before.llms.items()},
             broken=self._history.broken,
         )
+        for ready in self._history.loads:
+            state.watch.loaded(ready.replica, ready.load_s)
         return Runner(
             state,
             make_engine=job.make_engine,

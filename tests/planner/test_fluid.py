@@ -8,7 +8,7 @@ from planning_problems import SmallNode, ensemble, model, problem
 
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.annealing import anneal, move
-from samullm_tui.planner.fluid import Options, fresh_situation, roll_out
+from samullm_tui.planner.fluid import Options, fresh_fluids, roll_out
 from samullm_tui.planner.graph import llm_graph
 from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.schedule import Table
@@ -20,7 +20,7 @@ def options(
     """Every option one placement of tp 1 on so many GPUs, evenly progressing for so many seconds; no sources."""
     dp = np.array(gpus, dtype=np.int64)[:, :, None]
     seconds = np.array(work)
-    units = len(work)
+    units, there = len(work), np.array(islands, dtype=np.int64)
     return Options(
         tp=np.ones_like(dp),
         dp=dp,
@@ -29,14 +29,15 @@ def options(
         load_s=np.full(seconds.shape, load_s),
         most=np.full(units, len(work[0]), dtype=np.int64),
         feeds=np.zeros((units, units), dtype=bool),
-        islands=np.array(islands, dtype=np.int64),
+        islands=there,
+        begun=fresh_fluids(units, there),
     )
 
 
 def ends(
     of: Options, moves: list[tuple[int, int]], beside: list[bool] | None = None, *, grows: bool = False
 ) -> list[float]:
-    scratch = fresh_situation(of, len(moves))
+    scratch = fresh_fluids(len(of.most), of.islands, len(moves))
     chosen = np.array(beside or [True] * len(of.most))
     makespan_s, _, _ = roll_out(of, np.array(moves), chosen, grows, scratch)
     assert makespan_s == max(scratch.end_s)
@@ -115,7 +116,7 @@ def annealed(of: Options, rng: np.random.Generator) -> float:
     units = len(of.most)
     moves: IntArray = np.full((3 * units, 2), -1)
     moves[:units] = [(unit, int(rng.integers(2))) for unit in range(units)]
-    beside, scratch = np.zeros(units, dtype=bool), fresh_situation(of, len(moves))
+    beside, scratch = np.zeros(units, dtype=bool), fresh_fluids(units, of.islands, len(moves))
     room = (moves.copy(), moves.copy(), beside.copy(), beside.copy())
     anneal(of, moves, beside, rng.random((2000, 5)), 0.05, room, scratch)
     return roll_out(of, moves, beside, True, scratch)[0]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from planning_problems import model
 from scripted_engine import Tape
 
 from samullm_tui.domain.errors import Problem as Wrong
@@ -16,7 +15,7 @@ from samullm_tui.domain.errors import RunError
 from samullm_tui.domain.plan import Placement, Stage
 from samullm_tui.engines.protocol import EngineStats
 from samullm_tui.planner.reschedule import Option, Situation, Verdict
-from samullm_tui.simulate.problem import Problem, Progress
+from samullm_tui.simulate.problem import LLMModel, Problem, Progress
 from samullm_tui.supervisor.ledger import DONE
 from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.reschedule_past import Past
@@ -29,7 +28,7 @@ LOAD_S = 5.0
 class Thinking:
     """Chooses `switch` when it can: what to change to (None: stay). `asked`: the situations, `takes_s` each time.
 
-    `ends_s`: when the run is said to end by its plan.
+    `ends_s`: when the run is said to end by its plan; `gain_s` sooner by another.
     """
 
     switch: Callable[[Situation], tuple[Stage, ...] | None] = lambda _: None
@@ -38,6 +37,7 @@ class Thinking:
     gain_s: float = 20.0
     ends_s: float = 100.0
     asked: list[Situation] = field(default_factory=list)
+    planned: dict[tuple[Stage, ...], float] = field(default_factory=dict)
     looks: int = 0
 
     async def reconsider(self, situation: Situation, seed: Sequence[int]) -> Verdict:
@@ -47,15 +47,20 @@ class Thinking:
             self.fails -= 1
             raise RunError(Wrong("rescheduler", "", "no answer after 60 s"))
         stages = self.switch(situation)
-        stay = Option("stay", situation.stages, "", (self.ends_s,), 0.0, 0)
+        stay_s = self._end_s(situation)
+        stay = Option("stay", situation.stages, "", (stay_s,), 0.0, 0)
         if stages is None:
             return Verdict((stay,), 0, "stay")
-        other = Option("another", stages, "test", (self.ends_s - self.gain_s,), LOAD_S, 1)
+        self.planned[stages] = stay_s - self.gain_s
+        other = Option("another", stages, "test", (self.planned[stages],), LOAD_S, 1)
         return Verdict((stay, other), 1, "better", self.gain_s, "10 s")
 
     async def forecast(self, situation: Situation) -> tuple[float, ...]:
         self.looks += 1
-        return (self.ends_s,)
+        return (self._end_s(situation),)
+
+    def _end_s(self, situation: Situation) -> float:
+        return self.planned.get(situation.stages, self.ends_s)
 
     async def close(self) -> None:
         pass
@@ -65,7 +70,7 @@ def situation_of(state: RunningState, now_s: float) -> Situation:
     """What the words need, and what a script may want to look at."""
     table = state.ledger.table
     done = np.frombuffer(bytes(state.ledger.status), np.uint8) >= DONE
-    problem = Problem(table, tuple(model(llm) for llm in table.llm_names), 4, ((0, 1, 2, 3),))
+    problem = Problem(table, tuple(LLMModel(llm, (), 1.0) for llm in table.llm_names), 4, ((0, 1, 2, 3),))
     progress = Progress(done, np.zeros(len(table), np.int64), np.full(len(table), np.nan))
     running = frozenset(e.replica for e in state.holding() if e.status != "stopping")
     lengths = np.full(len(table), 7, np.int64)

@@ -138,7 +138,9 @@ def test_the_same_seed_gives_the_same_events() -> None:
         rng = np.random.default_rng(3)
         thinking = Thinking(lambda _: drawn_stages(rng, "ab"), takes_s=1.0)
         script = Script(seed=5, attempt_fails=0.1, dies_within_s=60.0, request_s=10.0)
-        return run_bench(long_run(), script, rescheduler=with_thinking(thinking))
+        return run_bench(
+            long_run(), script, then=asks_at(12.0, 30.0, 50.0), rescheduler=with_thinking(thinking)
+        )
 
     first = run()
     assert len(decisions(first)) >= 3
@@ -222,9 +224,10 @@ def test_thinking_that_fails_is_a_note_and_the_run_goes_on() -> None:
     thinking = Thinking(once(ONLY_B01), fails=1)
     outcome = run_bench(long_run(), SLOW, then=asks_at(12.0), rescheduler=with_thinking(thinking))
     assert outcome.end.status == "succeeded"
-    failed = [e.decision for e in outcome.tape.of(Decided) if "failed" in e.decision.saw]  # type: ignore[attr-defined]
+    failed = [e.decision for e in outcome.tape.of(Decided) if "failed" in e.decision.what]  # type: ignore[attr-defined]
     assert [(d.kind, d.number) for d in failed] == [("keep", 0)]
-    assert "no answer after 60 s" in failed[0].saw
+    assert failed[0].what == "the plan stays: thinking about it failed (rescheduler: no answer after 60 s)"
+    assert failed[0].saw == "me asked"
 
 
 def test_a_plan_without_the_lost_gpu_saves_the_llm_that_had_it() -> None:

@@ -1,0 +1,153 @@
+"""A run as the rescheduler sees it: what is done, what each engine has, how fast it is, how long answers become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from samullm_tui.domain.plan import Replica
+from samullm_tui.domain.request import IntArray
+from samullm_tui.engines.protocol import EngineStats
+from samullm_tui.forecast.problem import ForecastInputs
+from samullm_tui.planner.reschedule import Situation
+from samullm_tui.simulate.graph import prompts_of
+from samullm_tui.simulate.problem import EngineState, Problem, Progress
+from samullm_tui.supervisor.engine_states import engine_state
+from samullm_tui.supervisor.ledger import DONE
+from samullm_tui.supervisor.open_lengths import Seen, believed, draw_rest
+from samullm_tui.supervisor.pace import corrected
+from samullm_tui.supervisor.running import EngineState as Serving
+from samullm_tui.supervisor.running import RunningState
+
+__all__ = ["situation"]
+
+DRAWS, FEW_DRAWS = 8, 3
+LARGE_REQUESTS = 20_000
+"""From so many open requests on few draws are made: the end hardly differs between them."""
+OVERDUE = 0.1
+"""Of its load an engine is expected to take that is not ready when it should be."""
+
+
+def situation(
+    inputs: ForecastInputs,
+    state: RunningState,
+    stats: Mapping[str, EngineStats],
+    now_s: float,
+    rng: np.random.Generator,
+    *,
+    draws: int | None = None,
+) -> Situation:
+    """How the run stands at `now_s` of its clock.
+
+    `stats`: what each serving engine has just said, by replica; of those that said nothing what was read last counts.
+    `draws` of the lengths; None: as many as the number of open requests calls for.
+    """
+    ledger = state.ledger
+    engines = [e for e in state.engines.values() if _counts(state, e)]
+    for engine in engines:
+        if engine.status == "serving" and engine.replica.name in stats:
+            state.watch.read(engine.replica, stats[engine.replica.name], now_s, ledger)
+    problem = corrected(inputs.problem, state.watch)
+    seen = _seen(inputs, state, stats, engines)
+    if draws is None:
+        draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
+    beliefs = believed(problem.table, inputs.dists, seen)
+    drawn = tuple(draw_rest(problem.table, beliefs, inputs.context, seen, rng) for _ in range(draws))
+    return Situation(
+        problem=problem,
+        progress=Progress(
+            done=seen.done,
+            generated=seen.tokens,
+            finish_s=np.where(seen.done & np.isnan(ledger.finish_s), now_s, ledger.finish_s),
+            engines=_engine_states(problem, state, seen, stats, engines, drawn[0], now_s),
+        ),
+        running=frozenset(engine.replica for engine in engines),
+        at_s=now_s,
+        stages=state.stages[max(state.stage, 0) if state.stage >= 0 else state.begin :],
+        draws=drawn,
+        unusable=_unusable(state),
+    )
+
+
+def _counts(state: RunningState, engine: Serving) -> bool:
+    """Whether the engine is there for what follows."""
+    return engine.status in {"loading", "serving"} and not state.is_finished(engine.replica.llm)
+
+
+def _unusable(state: RunningState) -> frozenset[int]:
+    given_up = (e.replica.gpus for e in state.engines.values() if e.status == "gave up")
+    return frozenset(state.quarantined).union(*given_up)
+
+
+def _seen(
+    inputs: ForecastInputs,
+    state: RunningState,
+    stats: Mapping[str, EngineStats],
+    engines: Sequence[Serving],
+) -> Seen:
+    ledger, table = state.ledger, inputs.problem.table
+    status = np.frombuffer(bytes(ledger.status), dtype=np.uint8)
+    tokens = ledger.output_tokens.copy()
+    prompts = prompts_of(table, tokens)
+    for engine in engines:
+        lane = ledger.lanes.of.get(engine.replica.name)
+        if lane is not None and lane.sent:
+            sent = np.fromiter(lane.sent, np.int64)
+            made = _generated(state, engine.replica, sent, stats.get(engine.replica.name))
+            # Less than it may have at most, and the whole of it was not seen yet.
+            room = np.minimum(table.max_tokens[sent], inputs.context[table.llm[sent]] - prompts[sent])
+            known = table.known_tokens[sent]
+            most = np.minimum(room, np.where(known >= 0, known, room)) - 1
+            tokens[sent] = np.minimum(made, np.maximum(most, 0))
+    return Seen(status >= DONE, tokens, (status == DONE) & ~ledger.cut, prompts)
+
+
+def _generated(state: RunningState, replica: Replica, sent: IntArray, stats: EngineStats | None) -> IntArray:
+    """[k] output tokens so far: what the engine says, else by its steps."""
+    made = state.watch.generated(replica.name, sent)
+    if stats is None or stats.generated is None:
+        return made
+    told, in_flight = stats.generated, state.ledger.in_flight
+    keys = (in_flight[k].serial for k in sent.tolist())
+    return np.array([told.get(key, least) for key, least in zip(keys, made.tolist(), strict=True)], np.int64)
+
+
+def _engine_states(
+    problem: Problem,
+    state: RunningState,
+    seen: Seen,
+    stats: Mapping[str, EngineStats],
+    engines: Sequence[Serving],
+    drawn: IntArray,
+    now_s: float,
+) -> dict[Replica, EngineState]:
+    lanes, table = state.ledger.lanes, problem.table
+    bound = lanes.bound([engine.replica.name for engine in engines])
+    alone = {llm: sum(e.replica.llm == llm for e in engines) == 1 for llm in table.llm_names}
+    shared = problem.shared(drawn)
+    found = {}
+    for place, engine in enumerate(engines):
+        replica = engine.replica
+        llm = problem.index(replica.llm)
+        mine = (table.llm == llm) if alone[replica.llm] else (bound == place)
+        shape = problem.llms[llm].shape(replica.tp)
+        sent = np.fromiter(lanes.of[replica.name].sent, np.int64)
+        running = sent[seen.tokens[sent] > 0]
+        said = stats.get(replica.name)
+        if said is not None:
+            running = running[: said.running]
+        found[replica] = engine_state(
+            now_s if engine.status == "serving" else _ready_s(engine, shape.load_s, now_s),
+            np.flatnonzero(mine & ~seen.done),
+            running,
+            seen.tokens[running],
+            seen.prompts[running],
+            shape.config,
+            shared,
+        )
+    return found
+
+
+def _ready_s(engine: Serving, load_s: float, now_s: float) -> float:
+    return max(engine.started_s + load_s, now_s + OVERDUE * load_s)
