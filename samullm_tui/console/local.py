@@ -16,7 +16,7 @@ import msgspec
 
 from samullm_tui.console.launcher import Launch, Launched
 from samullm_tui.console.reports import CheckReport, WorkerProblems
-from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
+from samullm_tui.console.sources import Answer, Command, Place, Settings, Tail, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
@@ -144,6 +144,16 @@ class LocalSources:
         from samullm_tui.supervisor.client import ControlClient
 
         return ControlClient(run).send(command, by=BY).status
+
+    def replan(self, run: str) -> str:
+        from samullm_tui.supervisor.client import ControlClient
+
+        return ControlClient(run).replan(by=BY)
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        from samullm_tui.supervisor.client import ControlClient
+
+        return ControlClient(run).send(answer, number=number, by=BY).status
 
     def approve(self, run: str, rank: int) -> str:
         from samullm_tui.supervisor.client import ControlClient

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
-__all__ = ["SIMULATED_SPEED", "Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
+__all__ = ["SIMULATED_SPEED", "Answer", "Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
 
 Command = Literal["pause", "resume", "drain", "stop"]
+Answer = Literal["accept", "refuse"]
 
 
 SIMULATED_SPEED = 10.0
@@ -130,6 +131,12 @@ class Sources(Protocol):
 
     def control(self, run: str, command: Command) -> str:
         """Sends a command to the run's supervisor. Returns the status that it answers with."""
+
+    def replan(self, run: str) -> str:
+        """Asks the run's rescheduler for a decision now. Returns what the supervisor says to that."""
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        """The operator's word on proposal `number`. Returns the status that the supervisor answers with."""
 
     def approve(self, run: str, rank: int) -> str:
         """Approves a candidate of a run that waits for it. Returns the status that the supervisor answers with."""

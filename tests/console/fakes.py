@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from samullm_tui.console.reports import CheckReport
-from samullm_tui.console.sources import Command, Place, Vitals
+from samullm_tui.console.sources import Answer, Command, Place, Vitals
 from samullm_tui.domain.application import LLM, Application, DataSet, Node
 from samullm_tui.domain.errors import ApplicationError, ClusterError, Problem, RunError
 from samullm_tui.domain.event import (
@@ -28,7 +28,11 @@ from samullm_tui.domain.event import (
     GpuSample,
     HostSample,
     NodeInfo,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestFinished,
     RequestRetried,
@@ -39,7 +43,7 @@ from samullm_tui.domain.event import (
     SupervisorStarted,
 )
 from samullm_tui.domain.length_report import LengthReport, RunLengths, SeenLengths
-from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica
+from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica, Span
 from samullm_tui.domain.run_report import ErrorPart, PlanCompared, RunReport, ShapeSeen, TokensSeen
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.journal.writer import JournalWriter
@@ -275,6 +279,18 @@ class FakeSources:
             raise self.refuse
         return "paused" if command == "pause" else "running"
 
+    def replan(self, run: str) -> str:
+        self.calls.append(("replan", run))
+        if self.refuse:
+            raise self.refuse
+        return "a decision is on its way"
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        self.calls.append(("answer", run, number, answer))
+        if self.refuse:
+            raise self.refuse
+        return "running"
+
     def approve(self, run: str, rank: int) -> str:
         self.calls.append(("approve", run, rank))
         return "running"
@@ -391,6 +407,42 @@ def trouble(replica: Replica) -> list[AnyEvent]:
         ),
         Decided(at_s=85.0, decision=switch),
         ForecastChanged(at_s=85.1, makespan_s=Band(430.0, 420.0, 431.0, 445.0)),
+    ]
+
+
+def proposed(at_s: float = 88.0, deadline_s: float = 148.0) -> list[AnyEvent]:
+    """The rescheduler asks whether it may switch."""
+    decision = Decision(
+        "switch",
+        "Llama-2-70b tp2 ×1 → ×3 on GPU 2–7: saves 1m 02s, costs 62s of loading",
+        "vicuna-13b has finished; Llama-2-70b: 282 requests left, residual mean 371 tokens (prior 402)",
+        (
+            Alternative("stay", 493.0, 0.0),
+            Alternative("Llama-2-70b tp2 ×1 → ×3 on GPU 2–7", 431.0, 62.0),
+            Alternative("Llama-2-70b tp2 ×1 → tp4 ×2 on GPU 0–7, everything else as it is", 470.0, 81.0),
+        ),
+        1,
+        number=1,
+        margin="a gain must exceed 10s and 3 % of the rest in 80 % of the draws",
+        gain_s=62.0,
+    )
+    return [Proposed(at_s=at_s, number=1, decision=decision, deadline_s=deadline_s)]
+
+
+def switched(at_s: float = 95.0) -> list[AnyEvent]:
+    """The operator accepted, the rest of the plan is another, and what came of it."""
+    (asked,) = proposed()
+    assert isinstance(asked, Proposed)
+    plan = replace(
+        FORECAST.candidates[1],
+        makespan_s=Band(431.0, 420.0, 431.0, 445.0),
+        spans=tuple(Span("Llama-2-70b", (gpu, gpu + 1), at_s, at_s + 62.0, 431.0) for gpu in (2, 4, 6)),
+    )
+    return [
+        ProposalAnswered(at_s=at_s, number=1, answer="accepted", by="console"),
+        Decided(at_s=at_s, decision=asked.decision),
+        Replanned(at_s=at_s, number=1, plan=plan, by="console"),
+        Outcome(at_s=at_s + 60.0, number=1, predicted_s=431.0, ended_s=440.0, stay_s=493.0),
     ]
 
 

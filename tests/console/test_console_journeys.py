@@ -201,7 +201,7 @@ async def test_decisions_open_with_what_was_seen_compared_and_chosen(make_app: M
     async with make_app(run=RUN).run_test() as pilot:
         await settle(pilot)
         text = await press(pilot, "enter")
-        for words in ("3 of 3", "9 % slower", "◀ chosen", "not simulated", "from ~7m 41s to ~7m 11s"):
+        for words in ("3 of 3", "9 % slower", "◀", "not simulated", "from ~7m 41s to ~7m 11s"):
             assert words in text
         assert "2 of 3" in await press(pilot, "left")
 

@@ -84,7 +84,7 @@ def _counts(state: RunState) -> str:
 
 
 def _approved(state: RunState) -> Candidate | None:
-    return next((c for c in state.candidates if c.rank == state.approved_rank), state.plan)
+    return state.approved_plan
 
 
 def _makespan(view: ReportView, width: int) -> list[Line]:
