@@ -88,6 +88,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _a("f", "f", "family", "Draw the next fitted family beside the empirical CDF.", "lengths", when="loaded"),
     _a("l", "l", "log axis", "Make the token axis logarithmic, or linear again.", "lengths", when="loaded"),
+    _a("o", "o", "observed", "Draw the run's own curve, or the fitted family.", "lengths", when="seen"),
     # Plans
     _a(
         "a",
@@ -226,6 +227,14 @@ ACTIONS: tuple[Action, ...] = (
         when="typing",
     ),
     _a("escape", "esc", "all lines", "Show everything again.", RUNS, id="clear_filter", when="filtered"),
+    _a(
+        "o",
+        "o",
+        "lengths",
+        "Observed lengths of the answers so far against what was expected.",
+        RUNS,
+        when="answers",
+    ),
     # Decision
     _a("right,n", "←→", "next", "The next decision.", "decision"),
     _a("left", "", "previous", "The decision before.", "decision"),
@@ -295,20 +304,20 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 
-def actions_of(screen: str) -> tuple[Action, ...]:
-    """Everything that screen knows, in the order of the key line."""
-    return tuple(action for action in ACTIONS if screen in action.screens)
+def actions_of(screen: str, actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:
+    """Everything that screen knows, in the order of the key line. `actions`: with the operator's own keys."""
+    return tuple(action for action in actions if screen in action.screens)
 
 
-def available(screen: str, facts: Iterable[str]) -> tuple[Action, ...]:
+def available(screen: str, facts: Iterable[str], actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:
     """What works on that screen now."""
     known = set(facts)
-    return tuple(action for action in actions_of(screen) if not action.when or action.when in known)
+    return tuple(action for action in actions_of(screen, actions) if not action.when or action.when in known)
 
 
-def bindings_of(screen: str) -> list[BindingType]:
+def bindings_of(screen: str, actions: Iterable[Action] = ACTIONS) -> list[BindingType]:
     """Textual's bindings of a screen. Several may share a key: the first that is available wins."""
     return [
         Binding(action.keys, f"do('{action.id}')", action.label, show=False, id=f"{screen}.{action.id}")
-        for action in actions_of(screen)
+        for action in actions_of(screen, actions)
     ]

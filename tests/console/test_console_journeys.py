@@ -110,6 +110,28 @@ async def test_lengths_go_through_llms_families_and_scales(make_app: MakeApp) ->
         assert before != await press(pilot, "f")
 
 
+async def test_a_runs_lengths_stand_against_those_expected(
+    make_app: MakeApp, sources: FakeSources, recording: Path
+) -> None:
+    async with make_app(run=RUN).run_test() as pilot:
+        await settle(pilot)
+        text = await press(pilot, "o")
+        assert sources.calls == [("lengths", recording.name, None)]
+        for words in (
+            "1,194 of 1,473 answers, 96 running",
+            "mean 238 (+11 %)",
+            "drift: yes, KS 0.07",
+            "┄ this run",
+        ):
+            assert words in text
+        assert "┄ this run" not in await press(pilot, "o")
+        assert "drift: no, KS 0.02" in await press(pilot, "right")
+    async with make_app(recording=recording, playing=False).run_test() as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "n", "o")
+        assert sources.calls[-1] == ("lengths", recording.name, 70.0)
+
+
 async def test_a_run_is_paused_drained_and_stopped_only_after_a_question(
     make_app: MakeApp, sources: FakeSources
 ) -> None:

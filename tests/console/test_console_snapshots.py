@@ -19,6 +19,7 @@ SCREENS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "library_problems": ({}, ("home",)),
     "application": ({"application": APP}, ()),
     "lengths": ({"application": APP}, ("l",)),
+    "lengths_seen": ({"run": RUN}, ("o",)),
     "plans": ({"application": APP}, ("p",)),
     "plans_compared": ({"application": APP}, ("p", "c", "down")),
     "plans_stages": ({"application": APP}, ("p", "enter")),

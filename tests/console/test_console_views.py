@@ -42,6 +42,7 @@ from tests.console.fakes import (
     PLACE,
     PROBLEMS,
     RUNS,
+    SEEN,
     beginning,
     ending,
     middle,
@@ -137,11 +138,14 @@ def test_plans_keep_to_their_cells(
 
 
 @settings(max_examples=40, deadline=None)
-@given(BODY_WIDTHS, BODY_HEIGHTS, st.booleans())
-def test_lengths_keep_to_their_cells(width: int, height: int, log: bool) -> None:
-    for llm in LENGTHS.llms:
+@given(BODY_WIDTHS, BODY_HEIGHTS, st.booleans(), st.booleans())
+def test_lengths_keep_to_their_cells(width: int, height: int, log: bool, run: bool) -> None:
+    for llm, seen in zip(LENGTHS.llms, SEEN.seen, strict=True):
         mark = marks_of([llm.llm])[llm.llm]
-        keeps_to(lengths_body(LengthsView(llm, mark, "gamma", log), width, height), width, height)
+        view = LengthsView(llm, mark, "gamma", log, seen if run else None, draw_seen=True)
+        lines = lengths_body(view, width, height)
+        keeps_to(lines, width, height)
+        assert not any(plain(line).strip() == "%" for line in lines)
 
 
 @settings(max_examples=40, deadline=None)

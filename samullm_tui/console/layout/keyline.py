@@ -11,7 +11,7 @@ from samullm_tui.console.layout.text import Line, pad_line
 __all__ = ["key_line"]
 
 GAPS = ("   ", "  ")
-FIRST_TO_GO = ("theme", "copy", "commands", "find", "stop")
+FIRST_TO_GO = ("theme", "copy", "commands", "find", "lengths", "stop")
 """In this order, before any other key goes."""
 LEAVING = ("back", "cancel", "drop", "all lines")
 KEPT = ("help", *LEAVING, "quit")

@@ -139,6 +139,11 @@ class ReplayScreen(MomentScreen):
         self._then = time.monotonic()
         self.redraw()
 
+    def do_lengths(self) -> None:
+        timeline = self._timeline
+        if timeline is not None:
+            self.open_lengths(self.path, None if self.at_s >= timeline.duration_s else self.at_s)
+
     def do_report(self) -> None:
         if self._timeline is not None:
             self.app.push_screen(ReportScreen(self._timeline.final, self.path))

@@ -239,6 +239,9 @@ class RunScreen(MomentScreen):
     def do_replay(self) -> None:
         self.console.open_recording(self.console.sources.folder(self.run_name))
 
+    def do_lengths(self) -> None:
+        self.open_lengths(self.console.sources.folder(self.run_name))
+
     def do_report(self) -> None:
         self.app.push_screen(ReportScreen(self.state, self.console.sources.folder(self.run_name)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from textual import events
 
@@ -10,6 +11,7 @@ from samullm_tui.console.describe import LogLine
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.decision import DecisionScreen
+from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.views.run import ROOMY, RunView, run_body, run_title
 from samullm_tui.domain.event import Decision
@@ -108,6 +110,7 @@ class MomentScreen(ListScreen):
             return {"typing", "filtered"}
         facts = super().facts()
         facts |= {"decided"} if self.found[1] and not self.show_log else set()
+        facts |= {"answers"} if self.state.finished else set()
         facts |= {"listed"} if self.log_lines else set()
         facts = (facts - {"below"}) | {"filtered"} if self.find else facts
         return facts | ({"compact"} if self.body_pane.size.height < ROOMY else set())
@@ -155,6 +158,14 @@ class MomentScreen(ListScreen):
         chosen = decisions[max(0, len(decisions) - 1 - self.cursor)]
         index = next(i for i, one in enumerate(self.state.decisions) if one is chosen)
         self.app.push_screen(DecisionScreen(self.state, index))
+
+    def open_lengths(self, path: Path, until_s: float | None = None) -> None:
+        """The lengths of this moment's answers."""
+        sources, state = self.console.sources, self.state
+        key = f"{path} {state.events}"
+        self.app.push_screen(
+            LengthsScreen(state.run, list(state.llms), key, lambda: sources.run_lengths(path, until_s))
+        )
 
     def do_copy(self) -> None:
         self.copy(self.state.run, "run")

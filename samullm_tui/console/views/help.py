@@ -17,7 +17,9 @@ ABOUT = {
     "application": "What the application file says: which LLM is used at which node on which data, and which node "
     "takes the outputs of which. Problems come first; each names its place in the file and what would be right.",
     "lengths": "Output lengths that planning draws from. Left a histogram, right the share of answers shorter than a "
-    "length. KS is the largest distance between a fitted curve and the measured one; smaller is better, as with AIC.",
+    "length. KS is the largest distance between a fitted curve and the measured one; smaller is better, as with AIC. "
+    "Of a run: its answers against those expected for the same requests; a drift is said when such a distance happens "
+    "in less than one of a hundred runs of the expected lengths.",
     "plans": "Plans ranked by their simulated makespan over draws of the output lengths: ├ is p10, █ the median, ┤ "
     "p90, ┊ a bound that no plan can beat. The chart shows GPUs over time; a stage lasts until some LLM is finished.",
     "whatif": "Type a number into a field: tp, replicas, GPUs (0-3,6), the stage in which the LLM starts. Every planner "
