@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.plan import Plan, Stage
 from samullm_tui.planner.beam import Beam
 from samullm_tui.planner.fluid import begin, decide
@@ -31,7 +32,7 @@ from samullm_tui.planner.stages import plan_and_end
 
 __all__ = ["Alternatives"]
 
-STEP_REQUESTS = 15
+STEP_REQUESTS = 5
 """What a step of annealing costs for each unit, in requests simulated."""
 ANNEALING = 0.2
 """The share of the effort that annealing may take."""
@@ -40,6 +41,8 @@ NEAR = 2
 SMALL = 3_000
 """With so many open requests or fewer the other planners are worth their time."""
 BEAM = 0.2
+STEP_SERVED = 500
+"""Following a schedule takes for each stage, and finding it for each unit, as long as serving so many requests."""
 PARENTS, PATIENCE, NEIGHBOURS = 3, 30, 12
 
 
@@ -66,6 +69,9 @@ class Alternatives:
 
     def __iter__(self) -> Iterator[tuple[Plan, Schedule | None]]:
         """Each plan, and the schedule that it follows. One that was given up does not finish everything."""
+        return _possible(self._plans())
+
+    def _plans(self) -> Iterator[tuple[Plan, Schedule | None]]:
         first, later = self._starts()
         small = int((~self.task.replays.begun.progress.done).sum()) <= SMALL
         yield from map(self._followed, first)
@@ -108,8 +114,9 @@ class Alternatives:
 
     def _followed(self, schedule: Schedule) -> tuple[Plan, Schedule]:
         self._tried.add(schedule.key)
-        follower = Follower(self.table, schedule)
-        return plan_and_end(self.task, "search", follower, self.limit_s())[0], schedule
+        plan, _ = plan_and_end(self.task, "search", Follower(self.table, schedule), self.limit_s())
+        self.task.replays.served += STEP_SERVED * (len(plan.stages) + len(self.table.units))
+        return plan, schedule
 
     def _neighbour(self) -> Schedule | None:
         """A new one near one of the best: by turns wandered to, or the best of a few by estimate."""
@@ -125,3 +132,11 @@ class Alternatives:
             if new:
                 return min(new, key=table.estimated_s)
         return None
+
+
+def _possible(ways: Iterator[tuple[Plan, Schedule | None]]) -> Iterator[tuple[Plan, Schedule | None]]:
+    """Until one cannot be simulated: where a request is larger than the KV cache of an engine, the next may be too."""
+    try:
+        yield from ways
+    except PlanError:
+        return

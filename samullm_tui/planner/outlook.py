@@ -25,6 +25,8 @@ P = ParamSpec("P")
 Floats = npt.NDArray[np.float64]
 READY_S = 1.0
 """An engine that begins its next step so soon serves: no load is as short, hardly a step as long."""
+SAMPLE, STEADY = 4, (0.3, 0.65)
+"""A sample is of so many times the requests that an engine runs at once, and in between these shares it is full."""
 MANY = 3000
 """An LLM with more requests is judged by one replica's share: the longest request matters less there."""
 
@@ -67,6 +69,8 @@ class Task:
     output_tokens: IntArray
     begun: Beginning | None = None
     """Where plans begin; None: at time 0, nothing done and nothing running."""
+    quick: bool = False
+    """Whether an LLM's speed is estimated from a sample of its requests, however few they are or long the longest."""
     graph: LLMGraph = field(init=False)
     units: tuple[tuple[int, ...], ...] = field(init=False)
     """Those of the graph with something left to do."""
@@ -198,7 +202,7 @@ class Outlook:
 
     def from_start(self, llm: int, size: Size) -> Estimate:
         """As `alone`, but with every replica simulated where requests are few: there the longest one decides."""
-        many = self.progress.left(self.task.problem)[llm] > MANY
+        many = self.task.quick or self.progress.left(self.task.problem)[llm] > MANY
         return self.alone(llm, size) if many else self.exact(llm, size)
 
     def exact(self, llm: int, size: Size) -> Estimate:
@@ -247,16 +251,19 @@ class Outlook:
         task, progress = self.task, self.progress
         mine = np.flatnonzero((task.problem.table.llm == llm) & ~progress.done)
         flops = float(self.flops_left(mine).sum())
-        share = mine[:: size.dp]
         model = task.problem.llms[llm].shape(size.tp)
+        share = mine[:: size.dp]
+        sample = len(share) // (SAMPLE * model.config.max_num_seqs) if task.quick else 1
+        missing, share = len(share), share[:: max(1, sample)]
+        missing -= len(share)
         prompts = task.prompts[share] + progress.generated[share]
         outputs = np.maximum(1, task.output_tokens[share] - progress.generated[share])
         served = prompts + outputs <= model.config.most_tokens
         prompts, outputs = prompts[served], outputs[served]
         trace = simulate_requests(model.config, model.latency, np.zeros(len(prompts)), prompts, outputs)
-        times = np.sort(trace.finish_s)
+        times, counts = _stretched(np.sort(trace.finish_s), missing)
         load_s = self.wait_s(llm, size)
-        return _estimate(load_s + times, np.full(len(times), flops / max(len(times), 1)), load_s)
+        return _estimate(load_s + times, flops / max(counts.sum(), 1) * counts, load_s)
 
     def _of_stage(self, part: Part) -> Estimate:
         """LLMs that feed each other, or whose requests wait for each other: that part of the stage simulated."""
@@ -270,6 +277,20 @@ class Outlook:
         first = min(max(finish_s[llm] for llm in unit) for unit in self.heads(wanted))
         times = trace.progress.finish_s[order] - at_s
         return _estimate(times, self.flops_left(order), 0.0, first - at_s)
+
+
+def _stretched(times_s: Floats, missing: int) -> tuple[Floats, Floats]:
+    """Finishes of a sample as if so many requests more had finished at its pace, in the middle of it where the engine
+    is full; and how many requests each finish stands for.
+    """
+    if not missing or len(times_s) < 3:
+        return times_s, np.ones(len(times_s))
+    low, high = (int(part * len(times_s)) for part in STEADY)
+    gap_s = missing * (times_s[high] - times_s[low]) / (high - low)
+    times = np.concatenate((times_s[: high + 1], [times_s[high] + gap_s], times_s[high + 1 :] + gap_s))
+    counts = np.ones(len(times))
+    counts[high + 1] = missing
+    return times, counts
 
 
 def _estimate(times_s: Floats, flops: Floats, start_s: float, first_end_s: float | None = None) -> Estimate:

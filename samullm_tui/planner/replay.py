@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
+
 from samullm_tui.domain.plan import Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.application import (
@@ -23,6 +25,9 @@ MEMORY_BYTES = 64_000_000
 BYTES_PER_REQUEST = 40
 STAGE_REQUESTS, KNOWN_REQUESTS = 2_500, 800
 """Simulating a stage takes as long as this many requests more than the application has; choosing one known already so many."""
+
+STAGE_SERVED, KNOWN_SERVED = 1_000, 250
+"""The same where only what a stage finishes is counted."""
 
 Key = tuple[int, tuple[Placement, ...], tuple[str, ...]]
 
@@ -45,13 +50,16 @@ class Moment:
 
 
 class Replays:
-    """`requests` counts the effort spent: for each stage simulated the application's requests and some for the stage."""
+    """`requests` counts the effort spent: for each stage simulated the application's requests and some for the stage.
+
+    `served` counts it more finely: of a stage only the requests that finished in it, and some for the stage.
+    """
 
     def __init__(self, problem: Problem, begun: Beginning | None = None) -> None:
         """Plans begin where `begun` says; without it at time 0, nothing done and nothing running."""
         self.problem = problem
         self.begun = begun or Beginning.fresh(problem)
-        self.requests = 0
+        self.requests = self.served = 0
         self._kept: OrderedDict[Key, tuple[Moment, StageTrace]] = OrderedDict()
         self._most = max(4, MEMORY_BYTES // (BYTES_PER_REQUEST * max(1, len(problem.table))))
         self._numbers = 0
@@ -72,6 +80,7 @@ class Replays:
         """What follows when these placements run until the LLMs of `until` have finished. Raises PlanError."""
         key = (moment.number, placements, until)
         self.requests += KNOWN_REQUESTS
+        self.served += KNOWN_SERVED
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -80,6 +89,7 @@ class Replays:
         trace = simulate_stage(
             self.problem, moment.output_tokens, moment.progress, stage, moment.running, moment.at_s
         )
+        self.served += STAGE_SERVED + int(np.count_nonzero(trace.progress.done & ~moment.progress.done))
         loads = moment.loads + trace.loads
         tokens = moment.output_tokens
         after = Moment(self._number(), tokens, trace.progress, trace.replicas, trace.end_s, loads)

@@ -11,17 +11,17 @@ from samullm_tui.domain.errors import PlacementError, PlanError
 from samullm_tui.domain.plan import Plan, PlannedStage, Replica, Stage
 from samullm_tui.planner.alternatives import Alternatives
 from samullm_tui.planner.outlook import Task
-from samullm_tui.planner.replay import STAGE_REQUESTS, Replays
+from samullm_tui.planner.replay import STAGE_SERVED, Replays
 from samullm_tui.planner.situation import Situation, forecast_rest, open_part, rest_of, stages_left
 from samullm_tui.planner.verdict import USUAL, Margin, Option, Verdict, change_words, weighed
 from samullm_tui.simulate.application import PlanTrace
 
 __all__ = ["Margin", "Option", "Situation", "Verdict", "forecast_rest", "reconsider"]
 
-REQUESTS = 700_000
-"""The default effort: under a second."""
+REQUESTS, SIMULATING = 900_000, 0.7
+"""The default effort, under a second; the share of it for simulating the options."""
 MOST, SHOWN = 5, 2
-"""Alternatives that are told at most, and at least where there are so many."""
+"""Alternatives that are told at most, and at least where there are so many; one where each takes long."""
 LEAST_DRAWS, MOST_DRAWS, TRIED = 2, 8, 8
 """Draws that are simulated: so many that the effort is enough for some alternatives on all of them."""
 HOPELESS = 1.03
@@ -47,7 +47,7 @@ def reconsider(
     if task:
         for plan, schedule in (ways := Alternatives(task, stages, rng, requests, compared.limit_s)):
             ways.judge(schedule, compared.add(plan))
-            if compared.spent >= requests:
+            if compared.replays.served >= SIMULATING * requests:
                 break
     return weighed(situation, compared.stay, compared.best(), margin)
 
@@ -57,23 +57,23 @@ def _task(situation: Situation) -> Task | None:
     if not situation.unfinished:
         return None
     try:
-        return Task(situation.problem, situation.draws[0], situation.beginning)
+        return Task(situation.problem, situation.draws[0], situation.beginning, quick=True)
     except PlacementError:
         return None
 
 
 class _Compared:
-    """The options so far: to stay, and the best for each way to begin. `spent` is the effort, in requests simulated."""
+    """The options so far: to stay, and the best for each way to begin."""
 
     def __init__(
         self, situation: Situation, replays: Replays | None, stages: tuple[Stage, ...], requests: int
     ) -> None:
         self.situation = situation
         self.replays = replays or Replays(situation.problem, situation.beginning)
-        self.spent = 0
-        each = self._cost(stages)
-        few = max(LEAST_DRAWS, min(MOST_DRAWS, int(requests / each / TRIED)))
+        each = int((~situation.progress.done).sum()) + STAGE_SERVED * max(1, len(stages))
+        few = max(LEAST_DRAWS, min(MOST_DRAWS, int(SIMULATING * requests / each / TRIED)))
         self.draws = situation.draws[:few]
+        self.shown = SHOWN if few > LEAST_DRAWS else 1
         ends_s, traces = self._ends(stages)
         self.stay = self._option("stay", stages, "", ends_s, traces)
         self._found: dict[frozenset[Replica], Option] = {}
@@ -81,7 +81,7 @@ class _Compared:
 
     def limit_s(self) -> float:
         """A plan that ends later in the first draw is given up: there must be others to show, though."""
-        if len(self._found) < SHOWN:
+        if len(self._found) < self.shown:
             return math.inf
         return self._hopeless(min([self.stay, *self._found.values()], key=lambda option: option.mean_s), 1)
 
@@ -95,7 +95,7 @@ class _Compared:
         if _what(stages) in self._seen:
             return math.inf
         self._seen.add(_what(stages))
-        ends_s, traces = self._ends(stages, limited=len(self._found) >= SHOWN)
+        ends_s, traces = self._ends(stages, limited=len(self._found) >= self.shown)
         if len(ends_s) < len(self.draws) or not all(map(math.isfinite, ends_s)):
             return math.inf
         first = frozenset(stages[0].replicas)
@@ -105,11 +105,6 @@ class _Compared:
             self._found[first] = self._option(what, stages, plan.planner, ends_s, traces)
         return end_s
 
-    def _cost(self, stages: Sequence[Stage]) -> int:
-        """Of simulating them, in requests."""
-        left = int((~self.situation.progress.done).sum())
-        return left + STAGE_REQUESTS * max(1, len(stages))
-
     def _ends(
         self, stages: tuple[Stage, ...], *, limited: bool = False
     ) -> tuple[list[float], list[PlanTrace | None]]:
@@ -118,7 +113,6 @@ class _Compared:
         traces: list[PlanTrace | None] = []
         plan = Plan(planner="", stages=stages)
         for draw in self.draws:
-            self.spent += self._cost(stages)
             try:
                 traces.append(self.replays.trace(plan, draw))
             except PlanError:

@@ -109,7 +109,8 @@ def _without(placement: Placement, unusable: frozenset[int]) -> Placement | None
 
 def open_part(situation: Situation) -> Situation:
     """The situation without what planning need not look at: finished requests that no open one waits for, unusable
-    GPUs, and in which stage an LLM was to start. Everything open does the same in it.
+    GPUs, and in which stage an LLM was to start. Everything open does the same in it, but that prefix caches are cold:
+    which blocks are in them depends on lengths that are not those of a draw.
     """
     problem = situation.problem
     islands = tuple(tuple(g for g in island if g not in situation.unusable) for island in problem.islands)
@@ -117,10 +118,6 @@ def open_part(situation: Situation) -> Situation:
     problem = dataclasses.replace(problem, islands=tuple(filter(None, islands)), pins=pins)
     situation = _without_engines(situation)
     kept = _kept(situation)
-    if (
-        len(kept) == len(problem.table) or problem.prefix is not None
-    ):  # blocks shared with finished requests count
-        return dataclasses.replace(situation, problem=problem)
     row_of = np.full(len(problem.table), -1, np.int64)
     row_of[kept] = np.arange(len(kept))
     progress = situation.progress
@@ -154,17 +151,12 @@ def _kept(situation: Situation) -> IntArray:
 
 
 def _engine(state: EngineState, row_of: IntArray) -> EngineState:
-    cache = state.cache
-    if cache is not None:
-        nodes = cache.nodes.copy()
-        nodes[:, 1] = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
-        cache = dataclasses.replace(cache, nodes=nodes)
     return dataclasses.replace(
         state,
         running=row_of[state.running],
         waiting=row_of[state.waiting],
         assigned=row_of[state.assigned],
-        cache=cache,
+        cache=None,
     )
 
 
@@ -187,8 +179,8 @@ def _problem(problem: Problem, done: BoolArray, kept: IntArray, row_of: IntArray
         parent_start=start,
         parents=row_of[table.parents[edges]],
         fed=table.fed[edges],
-        prefix=None,
-        prefix_tokens=None,
+        prefix=None if table.prefix is None else table.prefix[kept],
+        prefix_tokens=None if table.prefix_tokens is None else table.prefix_tokens[kept],
     )
     priority = None if problem.priority is None else problem.priority[kept]
     expected = None if problem.expected is None else problem.expected[kept]

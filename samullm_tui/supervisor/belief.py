@@ -124,17 +124,22 @@ def _engine_states(
 ) -> dict[Replica, EngineState]:
     lanes, table = state.ledger.lanes, problem.table
     bound = lanes.bound([engine.replica.name for engine in engines])
+    loading = {engine.replica.llm for engine in engines if engine.status == "loading"}
     alone = {llm: sum(e.replica.llm == llm for e in engines) == 1 for llm in table.llm_names}
     shared = problem.shared(drawn)
     found = {}
     for place, engine in enumerate(engines):
         replica = engine.replica
         llm = problem.index(replica.llm)
-        mine = (table.llm == llm) if alone[replica.llm] else (bound == place)
         shape = problem.llms[llm].shape(replica.tp)
         sent = np.fromiter(lanes.of[replica.name].sent, np.int64)
         running = sent[seen.tokens[sent] > 0]
         said = stats.get(replica.name)
+        if said is not None and replica.llm in loading:
+            # What waits in the engine's own queue is taken back for the replica that becomes ready.
+            queued = sent[max(0, len(sent) - said.waiting) :]
+            bound[queued[seen.tokens[queued] == 0]] = -1
+        mine = (table.llm == llm) if alone[replica.llm] else (bound == place)
         if said is not None:
             running = running[: said.running]
         found[replica] = engine_state(

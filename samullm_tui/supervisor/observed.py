@@ -60,6 +60,7 @@ class _Meter:
         self.steps = 0.0
         self.begun: dict[int, _Begun] = {}
         self.began = 0
+        self.was_full = False
         self.window = self._mark()
 
     def read(self, stats: EngineStats, now_s: float, ledger: Ledger, replica: str) -> None:
@@ -67,18 +68,19 @@ class _Meter:
         made = self._steps_since(stats)
         since_s = max(self.at_s, min(lane.busy_since_s, now_s))
         sent = list(lane.sent)
-        begun: dict[int, _Begun] = {}
-        for index in sent[: max(0, len(sent) - stats.waiting)]:
-            known = self.begun.get(index)
-            if known is None:
-                known = _Begun(
-                    self._steps_at(ledger.in_flight[index].sent_s, since_s, now_s, made),
-                    ledger.prompt_tokens(index),
-                )
-                self.began += 1
-            begun[index] = known
+        there, queued = _parted(sent, stats.waiting)
+        fresh = [index for index in there if index not in self.begun]
+        begun = {index: self.begun[index] for index in there if index in self.begun}
+        for place, index in enumerate(fresh):
+            # From the queue one after another; what was sent since then not before it was sent.
+            in_turn = (place + 0.5) / len(fresh)
+            sent_at = (ledger.in_flight[index].sent_s - since_s) / max(now_s - since_s, 1e-9)
+            share = min(1.0, max(in_turn, sent_at)) if self.was_full else min(1.0, max(0.0, sent_at))
+            begun[index] = _Begun(self.steps + made * share, ledger.prompt_tokens(index))
+        self.began += len(fresh)
+        self.was_full = stats.waiting > 0
         # Preempted requests wait, but have begun.
-        begun |= {k: self.begun[k] for k in sent[len(sent) - stats.waiting :] if k in self.begun}
+        begun |= {index: self.begun[index] for index in queued if index in self.begun}
         self.begun = begun
         self.steps += made
         self.at_s, self.stats = now_s, stats
@@ -116,10 +118,11 @@ class _Meter:
         made = stats.output_tokens_total - self.stats.output_tokens_total
         return max(0.0, made / max(1.0, (stats.running + self.stats.running) / 2))
 
-    def _steps_at(self, sent_s: float, since_s: float, now_s: float, made: float) -> float:
-        """The count when a request began that had not at the last reading: as it was sent, or in the middle since then."""
-        share = (sent_s - since_s) / (now_s - since_s) if now_s > since_s else 1.0
-        return self.steps + made * (share if 0.0 <= share <= 1.0 else 0.5)
+
+def _parted(sent: list[int], waiting: int) -> tuple[list[int], list[int]]:
+    """What runs, and what waits in the engine's queue."""
+    running = max(0, len(sent) - waiting)
+    return sent[:running], sent[running:]
 
 
 class _Mark(NamedTuple):

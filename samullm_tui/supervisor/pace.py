@@ -22,7 +22,7 @@ from samullm_tui.supervisor.observed import Watch, Window
 
 __all__ = ["corrected", "latency_factors", "window_s"]
 
-PRIOR_WINDOWS = 1.0
+PRIOR_WINDOWS = 0.5
 """Windows that the model counts as: the error of one is some percent, that of an unmeasured LLM's model 20 or more."""
 LEAST, MOST = 0.1, 10.0
 UNSURE = 1.1

@@ -21,8 +21,8 @@ from samullm_tui.supervisor.reschedule_wire import Question, Reply, ask, receive
 
 __all__ = ["Thinker", "ThinkingHere", "ThinkingProcess"]
 
-LIMIT_S = 60.0
-"""Of the wall: a process that thinks for longer hangs. The first answer takes the longest, for it loads its code."""
+LIMIT_S, FIRST_LIMIT_S = 60.0, 300.0
+"""Of the wall: a process that thinks for longer hangs. Its first answer may have to wait for code to be compiled."""
 
 
 class Thinker(Protocol):
@@ -56,9 +56,12 @@ class ThinkingProcess:
     A thread of its own talks to it, so that the event loop goes on; simulated time waits for it.
     """
 
-    def __init__(self, limit_s: float = LIMIT_S, command: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limit_s: float = LIMIT_S, first_limit_s: float = FIRST_LIMIT_S, command: Sequence[str] = ()
+    ) -> None:
         """`command`: of the worker, which gets the number of its socket and of this process."""
-        self._limit_s = limit_s
+        self._limits_s = first_limit_s, limit_s
+        self._has_answered = False
         self._command = tuple(command) or (
             *(sys.executable, "-m", "samullm_tui.supervisor.reschedule_worker"),
         )
@@ -93,11 +96,12 @@ class ThinkingProcess:
 
     def _talk(self, question: Question) -> Reply:
         """In the thread. Raises RunError, and leaves no process then."""
-        until_s = time.monotonic() + self._limit_s
+        limit_s = self._limits_s[self._has_answered]
+        until_s = time.monotonic() + limit_s
         try:
             if self._process is None:
                 self._start()
-            self._peer.settimeout(self._limit_s)
+            self._peer.settimeout(limit_s)
             table = question.situation.problem.table
             if table is not self._table:
                 ask(self._peer, table)
@@ -106,10 +110,11 @@ class ThinkingProcess:
             reply: Reply = receive(self._peer, until_s=until_s)
         except TimeoutError:
             self._kill()
-            raise _failure(f"no answer after {self._limit_s:.0f} s") from None
+            raise _failure(f"no answer after {limit_s:.0f} s") from None
         except (EOFError, OSError) as error:
             status = self._kill()
             raise _failure(f"its process ended with status {status}") from error
+        self._has_answered = True
         return reply
 
     def _start(self) -> None:

@@ -41,7 +41,7 @@ from samullm_tui.supervisor.planning import plan_in_process
 from samullm_tui.supervisor.record import Record
 from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.reschedule_past import past_of
-from samullm_tui.supervisor.reschedule_thinker import ThinkingProcess
+from samullm_tui.supervisor.reschedule_thinker import Thinker, ThinkingProcess
 from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.sampling import Sampler
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
@@ -73,10 +73,20 @@ class RunClock:
 
 
 class Supervisor:
-    """Takes a run over from where `history` ends. The caller holds the run's lock."""
+    """Takes a run over from where `history` ends. The caller holds the run's lock.
 
-    def __init__(self, spec: RunSpec, paths: RunPaths, history: History) -> None:
+    `thinker`: makes who thinks about the plan while it runs.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        paths: RunPaths,
+        history: History,
+        thinker: Callable[[], Thinker] = ThinkingProcess,
+    ) -> None:
         self._spec = spec
+        self._thinker = thinker
         self._paths = paths
         self._history = history
         self._state = history.state
@@ -248,7 +258,7 @@ class Supervisor:
                 (llm.name, shape.tp): shape.load_s for llm in inputs.problem.llms for shape in llm.shapes
             },
             believe=lambda stats, now_s: situation(inputs, state, stats, now_s, rng),
-            thinker=ThinkingProcess(),
+            thinker=self._thinker(),
             recorder=self,
             clock=self._clock,
         )

@@ -9,11 +9,14 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from samullm_tui.domain.errors import JournalError
-from samullm_tui.domain.event import RequestFailed, RequestFinished, RunCreated
+from samullm_tui.domain.event import EngineReady, RequestFailed, RequestFinished, RunCreated
+from samullm_tui.domain.plan import Replica
 from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.history import read_history
+from samullm_tui.supervisor.ledger import Finish
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow, RowFile, read_row, row_end
 from samullm_tui.supervisor.record import Record
 from samullm_tui.supervisor.spec import RunPaths
@@ -193,7 +196,7 @@ def test_rows_that_no_event_points_at_are_cut_off_by_the_next_supervisor(
     record.close()
     assert [json.loads(line)["id"] for line in paths.outputs.read_text().splitlines()] == ["é1", "é2", "é4"]
     assert [json.loads(line)["id"] for line in paths.errors.read_text().splitlines()] == ["é3"]
-    assert read_history(paths).output_tokens == {("n", "é1"): 1, ("n", "é2"): 2, ("n", "é4"): 4}
+    assert set(read_history(paths).finished) == {("n", "é1"), ("n", "é2"), ("n", "é4")}
 
 
 def test_rows_that_the_journal_has_and_the_file_has_not_are_damage(paths: RunPaths) -> None:
@@ -212,6 +215,22 @@ def test_rows_that_the_journal_has_and_the_file_has_not_are_damage(paths: RunPat
 def test_a_row_ends_behind_its_newline(paths: RunPaths) -> None:
     paths.outputs.write_bytes(b'{"a":1}\n{"b":22}\n')
     assert row_end(paths.outputs, 8) == 17
+
+
+def test_a_history_knows_how_long_answers_were_whether_they_were_cut_and_what_loads_took(
+    paths: RunPaths,
+) -> None:
+    record = record_of(paths)
+    ready = EngineReady(at_s=1.0, replica=Replica("a", (0,)), load_s=33.0)
+    record.emit(ready)
+    record.output(row(3), finished(3))
+    record.output(row(5), structs.replace(finished(5), finish_reason="length"))
+    record.close()
+    history = read_history(paths)
+    whole, cut = history.finished["n", "é3"], history.finished["n", "é5"]
+    assert whole == Finish(3, finished(3).at_s, cut=False)
+    assert cut == Finish(5, finished(5).at_s, cut=True)
+    assert history.loads == [ready]
 
 
 def test_a_history_knows_what_breaks_a_run(paths: RunPaths) -> None:
