@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from textual.keys import Keys
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 
 from samullm_tui.console.actions import ACTIONS, Action
 from samullm_tui.console.views.help import SHOWN, key_name
@@ -79,7 +79,8 @@ def _key(text: str) -> str:
     if len(text) == 1:
         if text.isascii() and text.isalnum():
             return text
-        return unicodedata.name(text, "").lower().replace("-", "_").replace(" ", "_")
+        name = unicodedata.name(text, "").lower().replace("-", "_").replace(" ", "_")
+        return KEY_NAME_REPLACEMENTS.get(name, name)
     name = {"esc": "escape", "return": "enter", "⏎": "enter"}.get(text, text.replace("^", "ctrl+"))
     return name if name in NAMES or name in SHOWN else ""
 
