@@ -44,6 +44,7 @@ async def test_a_proposal_is_answered_only_by_its_very_word(
         assert "stays in 1m 00s" in text
         text = await press(pilot, key)
         assert "saves 1m 02s" in text
+        assert "ends ~7m 11s with it, ~8m 13s with the plan as it is" in text
         assert "in 1m 00s" in text
         await press(pilot, *word[:-1], "enter")
         assert not sources.calls, "nothing starts by a slip"

@@ -17,6 +17,7 @@ from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.plans import PlansView, plans_body
 from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.event import Decision
 from samullm_tui.domain.plan import Forecast
 
 __all__ = ["RunScreen"]
@@ -208,7 +209,8 @@ class RunScreen(MomentScreen):
             left = max(0.0, proposal.deadline_s - self.state.at_s)
             return [
                 f"Proposal {number}: {proposal.decision.what}.",
-                proposal.decision.saw,
+                *_ends(proposal.decision),
+                f"Saw: {proposal.decision.saw}",
                 f"Without an answer it stays with the plan in {duration(left)} of the run's clock.",
             ]
 
@@ -273,3 +275,14 @@ class RunScreen(MomentScreen):
             self.say(brief(error.problems[0]), "bad")
             return
         self.say(f"{what}: {answer}", "good")
+
+
+def _ends(decision: Decision) -> list[str]:
+    """When it ends with the switch and without, as simulated."""
+    compared, chosen = decision.alternatives, decision.chosen
+    if not compared or chosen is None or chosen >= len(compared):
+        return []
+    ends = (compared[0].ends_s, compared[chosen].ends_s)
+    return [
+        f"The run ends ~{duration(ends[1])} with it, ~{duration(ends[0])} with the plan as it is (simulated)."
+    ]
