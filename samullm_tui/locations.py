@@ -16,6 +16,7 @@ __all__ = [
     "run_dir",
     "runs_dir",
     "shipped",
+    "user_keys",
     "user_themes",
 ]
 
@@ -64,6 +65,11 @@ def run_dir(run: str) -> Path:
 def cache_dir() -> Path:
     """Tiny checkpoints and compiled code."""
     return _xdg("XDG_CACHE_HOME", ".cache") / "samullm-tui"
+
+
+def user_keys() -> Path:
+    """The operator's own keys."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "samullm-tui" / "keys.toml"
 
 
 def user_themes() -> Path:

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workload": {"domain", "locations"},
     "simulate": {"domain", "latency"},
     "planner": {"domain", "lengths", "latency", "simulate"},
+    "hindsight": {"domain", "lengths", "latency", "simulate", "planner"},
     "catalog": {"domain", "lengths", "latency"},
     "telemetry": {"domain"},
     "engines": {"domain", "locations", "latency", "simulate"},
@@ -28,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "supervisor": {
         *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
-        *("journal", "engines", "telemetry", "forecast"),
+        *("journal", "engines", "telemetry", "forecast", "hindsight"),
     },
     "console": {"domain", "journal", "locations", "supervisor", "telemetry", "workload"},
     "cli": {
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("journal", "engines", "telemetry", "forecast", "supervisor", "console"),
     },
 }
-PURE = ("domain", "lengths", "latency", "simulate", "planner")
+PURE = ("domain", "lengths", "latency", "simulate", "planner", "hindsight")
 IMPURE_MODULES = {
     *(
         "os",

@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 __all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
 
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
-PANES = ("application", "lengths", "decision")
+PANES = ("application", "lengths", "decision", "report", "whatif")
 RUNS = ("run", "replay")
-MOVING = (*LISTS, "application", "decision")
+MOVING = (*LISTS, "application", "decision", "report")
 
 
 class Action(Struct, frozen=True):
@@ -55,6 +55,14 @@ ACTIONS: tuple[Action, ...] = (
         ("library", "run"),
         when="resumable",
     ),
+    _a(
+        "R",
+        "R",
+        "report",
+        "Predicted against actual: where the error comes from, and what other plans would have taken.",
+        ("library", "run", "replay"),
+        when="ended",
+    ),
     _a("v", "v", "replay", "Replay the run from its journal.", ("library", "run"), when="ended"),
     _a("f5", "", "reload", "Look for applications, runs and recordings again.", "library"),
     # Application
@@ -80,6 +88,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _a("f", "f", "family", "Draw the next fitted family beside the empirical CDF.", "lengths", when="loaded"),
     _a("l", "l", "log axis", "Make the token axis logarithmic, or linear again.", "lengths", when="loaded"),
+    _a("o", "o", "observed", "Draw the run's own curve, or the fitted family.", "lengths", when="seen"),
     # Plans
     _a(
         "a",
@@ -108,10 +117,71 @@ ACTIONS: tuple[Action, ...] = (
     _a(
         "c", "c", "compare", "Keep this plan's chart below while you look at others.", "plans", when="planned"
     ),
+    _a(
+        "e",
+        "e",
+        "what-if",
+        "Pin an LLM to a tp, a number of replicas, GPUs or a stage, and see the new makespan.",
+        "plans",
+        id="what_if",
+        when="planned",
+    ),
+    # What if
+    _a("up,k", "", "up", "The LLM above.", "whatif", when="choosing"),
+    _a("down,j", "", "down", "The LLM below.", "whatif", when="choosing"),
+    _a("right,tab", "←→", "field", "The next field.", "whatif", id="next_field", when="choosing"),
+    _a(
+        "left,shift+tab",
+        "",
+        "previous field",
+        "The field before.",
+        "whatif",
+        id="previous_field",
+        when="choosing",
+    ),
+    _a(
+        "enter",
+        "⏎",
+        "pin",
+        "Pin what was typed and plan anew; nothing typed: no pin.",
+        "whatif",
+        when="typing",
+    ),
+    _a("escape", "esc", "drop", "Leave the field as it was.", "whatif", when="typing"),
+    _a("x,delete", "x", "unpin", "Take this pin away.", "whatif", when="pinned_here"),
+    _a("X", "X", "unpin all", "Take all pins away.", "whatif", when="pinned"),
+    _a(
+        "a", "a", "approve", "Look at what starting this plan means, then start it.", "whatif", when="planned"
+    ),
     # Run and replay
     _a("a", "a", "approve", "Start the selected plan. Asks first.", "run", when="waiting"),
     _a("space", "space", "pause", "Send no new requests; those in flight go on.", "run", when="running"),
     _a("space", "space", "resume run", "Send requests again.", "run", id="unpause", when="paused"),
+    _a(
+        "a",
+        "a",
+        "accept",
+        "Do what the rescheduler proposes. Asks first.",
+        "run",
+        when="proposed",
+    ),
+    _a(
+        "x",
+        "x",
+        "refuse",
+        "Stay with the plan instead of what is proposed. Asks first.",
+        "run",
+        when="proposed",
+    ),
+    _a(
+        "n",
+        "n",
+        "re-plan",
+        "Ask the rescheduler to think about the plan now; it switches only if that pays.",
+        "run",
+        id="replan",
+        when="running",
+    ),
     _a("d", "d", "drain", "Let requests in flight finish, then stop. Asks first.", "run", when="active"),
     _a(
         "s",
@@ -139,9 +209,44 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _a("g", "g", "chart", "Plan and actual for each GPU, or the tables again.", RUNS, when="compact"),
     _a("l", "l", "log", "What happened, line by line, or the decisions again.", RUNS),
+    _a(
+        "slash",
+        "/",
+        "find",
+        "Show only the lines, or decisions, that contain the words you type.",
+        RUNS,
+        when="listed",
+    ),
+    _a(
+        "enter",
+        "⏎",
+        "keep",
+        "Keep what was found, and go on with the keys.",
+        RUNS,
+        id="keep_filter",
+        when="typing",
+    ),
+    _a("escape", "esc", "all lines", "Show everything again.", RUNS, id="clear_filter", when="filtered"),
+    _a(
+        "o",
+        "o",
+        "lengths",
+        "Observed lengths of the answers so far against what was expected.",
+        RUNS,
+        when="answers",
+    ),
     # Decision
     _a("right,n", "←→", "next", "The next decision.", "decision"),
     _a("left", "", "previous", "The decision before.", "decision"),
+    # Report
+    _a(
+        "e",
+        "e",
+        "export",
+        "Write the report as one HTML file into the folder that you started in.",
+        "report",
+        when="reported",
+    ),
     # Confirm, approve, palette
     _a(
         "enter", "⏎", "launch", "Launch the run, when the word is typed.", "approve", id="do_it", when="typed"
@@ -154,14 +259,14 @@ ACTIONS: tuple[Action, ...] = (
         "y",
         "copy",
         "Copy what is selected to your clipboard (OSC 52).",
-        ("library", "lengths", "plans", *RUNS),
+        ("library", "lengths", "plans", "whatif", "report", *RUNS),
     ),
     _a(
         "escape",
         "esc",
         "cancel",
         "Stop waiting for the work that is under way.",
-        ("lengths", "plans"),
+        ("lengths", "plans", "whatif"),
         when="working",
     ),
     _a(
@@ -177,6 +282,8 @@ ACTIONS: tuple[Action, ...] = (
             "run",
             "replay",
             "decision",
+            "report",
+            "whatif",
             "help",
             "palette",
             "confirm",
@@ -197,20 +304,20 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 
-def actions_of(screen: str) -> tuple[Action, ...]:
-    """Everything that screen knows, in the order of the key line."""
-    return tuple(action for action in ACTIONS if screen in action.screens)
+def actions_of(screen: str, actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:
+    """Everything that screen knows, in the order of the key line. `actions`: with the operator's own keys."""
+    return tuple(action for action in actions if screen in action.screens)
 
 
-def available(screen: str, facts: Iterable[str]) -> tuple[Action, ...]:
+def available(screen: str, facts: Iterable[str], actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:
     """What works on that screen now."""
     known = set(facts)
-    return tuple(action for action in actions_of(screen) if not action.when or action.when in known)
+    return tuple(action for action in actions_of(screen, actions) if not action.when or action.when in known)
 
 
-def bindings_of(screen: str) -> list[BindingType]:
+def bindings_of(screen: str, actions: Iterable[Action] = ACTIONS) -> list[BindingType]:
     """Textual's bindings of a screen. Several may share a key: the first that is available wins."""
     return [
         Binding(action.keys, f"do('{action.id}')", action.label, show=False, id=f"{screen}.{action.id}")
-        for action in actions_of(screen)
+        for action in actions_of(screen, actions)
     ]

@@ -10,6 +10,7 @@ from typing import ClassVar
 from msgspec import Struct
 from textual.app import App
 
+from samullm_tui.console.keymap import load_keys
 from samullm_tui.console.screens.application import ApplicationScreen
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.screens.help import HelpScreen, PaletteScreen
@@ -21,7 +22,7 @@ from samullm_tui.console.themes import Theme, load_themes
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
-from samullm_tui.locations import THEMES, user_themes
+from samullm_tui.locations import THEMES, user_keys, user_themes
 
 __all__ = ["SamullmApp", "Start", "run_console"]
 
@@ -61,7 +62,9 @@ class SamullmApp(App[int], inherit_bindings=False):
         self.sources = sources
         self.start = start or Start()
         self.cache: dict[str, object] = {}
-        self._themes, self._theme_problems = load_themes((THEMES, user_themes()))
+        self._themes, problems = load_themes((THEMES, user_themes()))
+        self.actions, wrong_keys = load_keys(user_keys())
+        self._problems = [*problems, *wrong_keys]
         self._look = self._themes.get(theme) or self._first_theme()
         self.theme = "ansi-dark"
 
@@ -108,8 +111,9 @@ class SamullmApp(App[int], inherit_bindings=False):
                 ReplayScreen(self.start.recording, speed=self.start.speed, playing=self.start.playing)
             )
         screen = self.screen
-        if self._theme_problems and isinstance(screen, ConsoleScreen):
-            screen.say(str(self._theme_problems[0]), "warning")
+        if self._problems and isinstance(screen, ConsoleScreen):
+            more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
+            screen.say(f"{self._problems[0]}{more}", "warning")
 
     # Whether anybody sees what is drawn
 

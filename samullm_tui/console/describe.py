@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from samullm_tui.console.layout.duration import duration
+from samullm_tui.console.layout.duration import clock, duration
 from samullm_tui.domain.event import (
     AnyEvent,
     Approved,
@@ -18,19 +18,29 @@ from samullm_tui.domain.event import (
     EngineStarting,
     EngineStopped,
     ForecastChanged,
+    GpuQuarantined,
     LateAnswerDropped,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
+    RequestFinished,
     RequestRetried,
     RunCreated,
     RunEnded,
+    Sampled,
     StageStarted,
     SupervisorStarted,
 )
 
 __all__ = ["KEPT", "LogLine", "describe", "log_of"]
 
-KEPT = 500
+KEPT = 200_000
+"""Lines of a log; beyond them the earliest go."""
+SILENT = (RequestFinished, Sampled)
+"""What repeats by the thousand."""
 
 
 class LogLine(Struct, frozen=True):
@@ -50,7 +60,9 @@ def log_of(events: Iterable[AnyEvent], log: deque[LogLine] | None = None) -> deq
 
 def describe(event: AnyEvent) -> LogLine | None:
     """The line of one event; None for those that are not worth one."""
-    said = _life(event) or _engine(event) or _request(event)
+    if isinstance(event, SILENT):
+        return None
+    said = _life(event) or _decision(event) or _engine(event) or _request(event)
     return LogLine(event.at_s, *said) if said else None
 
 
@@ -73,8 +85,6 @@ def _life(event: AnyEvent) -> tuple[str, str] | None:
             return f"plan {event.rank} approved by {event.by}", ""
         case StageStarted():
             return f"stage {event.index + 1} began", ""
-        case Decided():
-            return f"{event.decision.kind}: {event.decision.what}", "accent"
         case ForecastChanged():
             return f"forecast now ~{duration(event.makespan_s.p50)}", "dim"
         case ControlReceived():
@@ -82,6 +92,27 @@ def _life(event: AnyEvent) -> tuple[str, str] | None:
         case RunEnded():
             because = f": {event.cause}" if event.cause else ""
             return f"{event.status}{because}", "good" if event.status == "succeeded" else "bad"
+        case _:
+            return None
+
+
+def _decision(event: AnyEvent) -> tuple[str, str] | None:
+    match event:
+        case Decided():
+            return f"{event.decision.kind}: {event.decision.what}", "accent"
+        case Proposed():
+            return (
+                f"proposed: {event.decision.what}; stays unless accepted by {clock(event.deadline_s)}",
+                "accent",
+            )
+        case ProposalAnswered():
+            return f"proposal {event.number} {event.answer} ({event.by})", ""
+        case Replanned():
+            stages = len(event.plan.plan.stages)
+            return f"re-planned: {stages} more stages, ends ~{duration(event.plan.makespan_s.p50)}", "accent"
+        case Outcome():
+            ends = f"ended {duration(event.ended_s)}" if event.final else f"ends ~{duration(event.ended_s)}"
+            return f"came of decision {event.number}: {ends}, predicted ~{duration(event.predicted_s)}", ""
         case _:
             return None
 
@@ -99,6 +130,8 @@ def _engine(event: AnyEvent) -> tuple[str, str] | None:
         case EngineFailed():
             end = "; given up" if event.gave_up else ""
             return f"{event.replica.name} failed: {event.cause}{end}", "bad"
+        case GpuQuarantined():
+            return f"GPU {event.gpu} gets no engine any more: {event.cause}", "bad"
         case _:
             return None
 

@@ -18,7 +18,7 @@ CHUNK_BYTES = 2 * 1024**2
 
 
 class Moment(Struct, frozen=True):
-    """A copy of a run's state that nobody changes any more, and its log."""
+    """A copy of a run's state that nobody changes any more, and its log, the latest line last."""
 
     state: RunState
     log: Sequence[LogLine]

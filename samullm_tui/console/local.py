@@ -16,13 +16,14 @@ import msgspec
 
 from samullm_tui.console.launcher import Launch, Launched
 from samullm_tui.console.reports import CheckReport, WorkerProblems
-from samullm_tui.console.sources import Command, Place, Settings, Tail, Vitals
+from samullm_tui.console.sources import Answer, Command, Place, Settings, Tail, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
-from samullm_tui.domain.length_report import LengthReport
+from samullm_tui.domain.length_report import LengthReport, RunLengths
 from samullm_tui.domain.plan import Candidate, Forecast
+from samullm_tui.domain.run_report import RunReport
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.locations import RECORDINGS, run_dir, user_themes
@@ -144,6 +145,16 @@ class LocalSources:
 
         return ControlClient(run).send(command, by=BY).status
 
+    def replan(self, run: str) -> str:
+        from samullm_tui.supervisor.client import ControlClient
+
+        return ControlClient(run).replan(by=BY)
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        from samullm_tui.supervisor.client import ControlClient
+
+        return ControlClient(run).send(answer, number=number, by=BY).status
+
     def approve(self, run: str, rank: int) -> str:
         from samullm_tui.supervisor.client import ControlClient
 
@@ -157,7 +168,7 @@ class LocalSources:
     async def lengths(self, path: Path) -> LengthReport:
         return await _worker(["samullm_tui.forecast", "lengths", str(path)], LengthReport)
 
-    async def forecast(self, path: Path) -> Forecast:
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
         machine = await in_thread(self._chosen)
         settings = self._settings
         with tempfile.TemporaryDirectory(prefix="samullm-") as folder:
@@ -169,8 +180,25 @@ class LocalSources:
                 _cluster_words(machine.cluster, settings, folder),
             ]
             words += ["--seed", str(settings.seed)]
-            words += ["--samples", str(settings.samples)] if settings.samples else []
+            samples = draws or settings.samples
+            words += ["--samples", str(samples)] if samples else []
+            words += [word for pin in pins for word in ("--pin", pin)]
             return await _worker([*words, "--quantile", str(settings.quantile)], Forecast)
+
+    async def report(self, path: Path) -> RunReport:
+        return await _worker(["samullm_tui.supervisor.report", "report", str(path)], RunReport)
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        until = [] if until_s is None else ["--until", repr(until_s)]
+        return await _worker(["samullm_tui.supervisor.report", "lengths", str(path), *until], RunLengths)
+
+    def export(self, name: str, text: str) -> Path:
+        path = Path.cwd() / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(Problem(str(path), "", f"cannot be written: {error.strerror}")) from error
+        return path
 
     async def launch(self, application: Path, candidate: Candidate) -> str:
         machine, settings = await in_thread(self._chosen), self._settings

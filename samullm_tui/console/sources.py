@@ -14,13 +14,15 @@ from samullm_tui.domain.plan import Candidate, Forecast
 
 if TYPE_CHECKING:
     from samullm_tui.console.reports import CheckReport
-    from samullm_tui.domain.length_report import LengthReport
+    from samullm_tui.domain.length_report import LengthReport, RunLengths
+    from samullm_tui.domain.run_report import RunReport
     from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
-__all__ = ["SIMULATED_SPEED", "Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
+__all__ = ["SIMULATED_SPEED", "Answer", "Command", "Place", "Settings", "Sources", "Tail", "Vitals"]
 
 Command = Literal["pause", "resume", "drain", "stop"]
+Answer = Literal["accept", "refuse"]
 
 
 SIMULATED_SPEED = 10.0
@@ -101,11 +103,22 @@ class Sources(Protocol):
     async def check(self, path: Path) -> CheckReport:
         """Counts the requests of an application, in another process."""
 
-    async def forecast(self, path: Path) -> Forecast:
-        """Plans an application in another process. Cancelling kills that process."""
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
+        """Plans an application in another process, keeping pins such as `vicuna-13b:tp=2`; with `draws` on so many
+        draws only. Cancelling kills that process.
+        """
 
     async def lengths(self, path: Path) -> LengthReport:
         """The length distributions of an application's LLMs, from another process."""
+
+    async def report(self, path: Path) -> RunReport:
+        """A finished run, or a recording of one, against its forecast, from another process. Cancelling kills it."""
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        """The answers of a run or a recording, up to `until_s` of its clock, against what was expected of them."""
+
+    def export(self, name: str, text: str) -> Path:
+        """Writes a file of that name where the console was started. Returns its whole path."""
 
     def gpus_now(self) -> Sequence[GpuSample]:
         """What the GPUs of this machine hold now; empty without GPUs."""
@@ -118,6 +131,12 @@ class Sources(Protocol):
 
     def control(self, run: str, command: Command) -> str:
         """Sends a command to the run's supervisor. Returns the status that it answers with."""
+
+    def replan(self, run: str) -> str:
+        """Asks the run's rescheduler for a decision now. Returns what the supervisor says to that."""
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        """The operator's word on proposal `number`. Returns the status that the supervisor answers with."""
 
     def approve(self, run: str, rank: int) -> str:
         """Approves a candidate of a run that waits for it. Returns the status that the supervisor answers with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Family", "LLMLengths", "LengthReport", "PromptStratum"]
+__all__ = ["Family", "LLMLengths", "LengthReport", "PromptStratum", "RunLengths", "SeenLengths"]
 
 
 class Family(Struct, frozen=True, kw_only=True):
@@ -71,3 +71,42 @@ class LengthReport(Struct, frozen=True, kw_only=True):
 
     application: str
     llms: tuple[LLMLengths, ...]
+
+
+class SeenLengths(Struct, frozen=True, kw_only=True):
+    """Answers of one LLM in a run, against what was expected of the same requests.
+
+    answers, running, requests  with an answer, in flight now, all there are
+    mean, p50, p90, p99, max, cut_share  of the answers so far
+    judged       answers that the comparison is made with: those sent so long ago that the others sent with them have
+                 ended too. What ended first is short, and would look like a drift
+    judged_mean, expected_mean  of those, observed and expected; 0 of none
+    ks, drift    largest distance between the two curves, and whether the run's lengths are others than expected (None:
+                 too few answers to say)
+    cdf          share of the judged answers below each of the `cdf_tokens` of the LLM's expected lengths
+    """
+
+    llm: str
+    answers: int
+    running: int
+    requests: int
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+    cut_share: float = 0.0
+    judged: int = 0
+    judged_mean: float = 0.0
+    expected_mean: float = 0.0
+    ks: float | None = None
+    drift: bool | None = None
+    cdf: tuple[float, ...] = ()
+
+
+class RunLengths(Struct, frozen=True, kw_only=True):
+    """What was expected of the LLMs of a run, and what came; `seen` in the same order."""
+
+    report: LengthReport
+    seen: tuple[SeenLengths, ...]
+    simulated: bool = False

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from samullm_tui.console.reports import CheckReport
-from samullm_tui.console.sources import Command, Place, Vitals
+from samullm_tui.console.sources import Answer, Command, Place, Vitals
 from samullm_tui.domain.application import LLM, Application, DataSet, Node
 from samullm_tui.domain.errors import ApplicationError, ClusterError, Problem, RunError
 from samullm_tui.domain.event import (
@@ -27,7 +28,11 @@ from samullm_tui.domain.event import (
     GpuSample,
     HostSample,
     NodeInfo,
+    Outcome,
     PlanningFinished,
+    ProposalAnswered,
+    Proposed,
+    Replanned,
     RequestFailed,
     RequestFinished,
     RequestRetried,
@@ -37,8 +42,9 @@ from samullm_tui.domain.event import (
     StageStarted,
     SupervisorStarted,
 )
-from samullm_tui.domain.length_report import LengthReport
-from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica
+from samullm_tui.domain.length_report import LengthReport, RunLengths, SeenLengths
+from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica, Span
+from samullm_tui.domain.run_report import ErrorPart, PlanCompared, RunReport, ShapeSeen, TokensSeen
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.supervisor.runs import RunSummary
@@ -48,6 +54,29 @@ GIB = 1024**3
 FORECAST = msgspec.json.decode((FIXTURES / "forecast.json").read_bytes(), type=Forecast)
 LENGTHS = msgspec.json.decode((FIXTURES / "lengths.json").read_bytes(), type=LengthReport)
 RUN = "1121-chain-summary-a3f0"
+REPORT = RunReport(
+    run=RUN,
+    predicted_s=424.0,
+    actual_s=438.0,
+    parts=(
+        ErrorPart("lengths", 21.0),
+        ErrorPart("latency", -9.5),
+        ErrorPart("loads", 3.0),
+        ErrorPart("dispatch", -0.5),
+    ),
+    tokens=(
+        TokensSeen(llm="vicuna-13b", answers=1473, requests=1473, expected_tokens=300_000, tokens=333_000),
+        TokensSeen(llm="Llama-2-70b", answers=399, requests=400, expected_tokens=158_800, tokens=155_047),
+    ),
+    shapes=(
+        ShapeSeen(llm="vicuna-13b", tp=1, pace=1.02, planned_load_s=30.0, load_s=31.0),
+        ShapeSeen(llm="Llama-2-70b", tp=2, pace=0.94, planned_load_s=62.0, load_s=65.0),
+    ),
+    plan=PlanCompared("greedy", 438.5),
+    others=(PlanCompared("min-heuristic", 480.0), PlanCompared("max-heuristic", 520.0)),
+    lower_bound_s=401.0,
+    notes=("1 requests were sent again: that is in dispatch",),
+)
 
 APPLICATION = Application(
     name="chain-summary",
@@ -71,6 +100,31 @@ APPLICATION = Application(
             name="judge", llm="Llama-2-70b", data="books", prompt="{summarise}", sources=("summarise",), n=4
         ),
     ),
+)
+SEEN = RunLengths(
+    report=LENGTHS,
+    seen=tuple(
+        SeenLengths(
+            llm=row.llm,
+            answers=1194,
+            running=96,
+            requests=1473,
+            mean=231.0,
+            p50=160.0,
+            p90=548.0,
+            p99=900.0,
+            max=2010.0,
+            cut_share=0.001,
+            judged=1100,
+            judged_mean=238.0,
+            expected_mean=214.4,
+            ks=0.07 if k == 0 else 0.02,
+            drift=k == 0,
+            cdf=tuple(value**1.2 for value in row.cdf),
+        )
+        for k, row in enumerate(LENGTHS.llms)
+    ),
+    simulated=True,
 )
 PROBLEMS = (
     Problem(
@@ -172,16 +226,40 @@ class FakeSources:
     async def check(self, path: Path) -> CheckReport:
         return CheckReport(application=self.app.name, requests=self.forecast_result.requests)
 
-    async def forecast(self, path: Path) -> Forecast:
+    async def forecast(self, path: Path, pins: Sequence[str] = (), draws: int | None = None) -> Forecast:
+        if pins:
+            self.calls.append(("forecast", *pins, draws))
         try:
             await self.planning_may_end.wait()
         except asyncio.CancelledError:
             self.cancelled = True
             raise
-        return self.forecast_result
+        if pins and self.refuse:
+            raise self.refuse
+        if not pins:
+            return self.forecast_result
+        # The second best plan stands for the best that keeps the pins.
+        return replace(self.forecast_result, candidates=self.forecast_result.candidates[1:])
 
     async def lengths(self, path: Path) -> LengthReport:
         return LENGTHS
+
+    async def report(self, path: Path) -> RunReport:
+        self.calls.append(("report", path.name))
+        await self.planning_may_end.wait()
+        if self.refuse:
+            raise self.refuse
+        return REPORT
+
+    async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
+        self.calls.append(("lengths", path.name, until_s))
+        if self.refuse:
+            raise self.refuse
+        return SEEN
+
+    def export(self, name: str, text: str) -> Path:
+        (self.folder_of_tests / name).write_text(text)
+        return Path("/here") / name
 
     def gpus_now(self) -> Sequence[GpuSample]:
         return self.gpus
@@ -200,6 +278,18 @@ class FakeSources:
         if self.refuse:
             raise self.refuse
         return "paused" if command == "pause" else "running"
+
+    def replan(self, run: str) -> str:
+        self.calls.append(("replan", run))
+        if self.refuse:
+            raise self.refuse
+        return "a decision is on its way"
+
+    def answer(self, run: str, number: int, answer: Answer) -> str:
+        self.calls.append(("answer", run, number, answer))
+        if self.refuse:
+            raise self.refuse
+        return "running"
 
     def approve(self, run: str, rank: int) -> str:
         self.calls.append(("approve", run, rank))
@@ -317,6 +407,42 @@ def trouble(replica: Replica) -> list[AnyEvent]:
         ),
         Decided(at_s=85.0, decision=switch),
         ForecastChanged(at_s=85.1, makespan_s=Band(430.0, 420.0, 431.0, 445.0)),
+    ]
+
+
+def proposed(at_s: float = 88.0, deadline_s: float = 148.0) -> list[AnyEvent]:
+    """The rescheduler asks whether it may switch."""
+    decision = Decision(
+        "switch",
+        "Llama-2-70b tp2 ×1 → ×3 on GPU 2–7: saves 1m 02s, costs 62s of loading",
+        "vicuna-13b has finished; Llama-2-70b: 282 requests left, residual mean 371 tokens (prior 402)",
+        (
+            Alternative("stay", 493.0, 0.0),
+            Alternative("Llama-2-70b tp2 ×1 → ×3 on GPU 2–7", 431.0, 62.0),
+            Alternative("Llama-2-70b tp2 ×1 → tp4 ×2 on GPU 0–7, everything else as it is", 470.0, 81.0),
+        ),
+        1,
+        number=1,
+        margin="a gain must exceed 10s and 3 % of the rest in 80 % of the draws",
+        gain_s=62.0,
+    )
+    return [Proposed(at_s=at_s, number=1, decision=decision, deadline_s=deadline_s)]
+
+
+def switched(at_s: float = 95.0) -> list[AnyEvent]:
+    """The operator accepted, the rest of the plan is another, and what came of it."""
+    (asked,) = proposed()
+    assert isinstance(asked, Proposed)
+    plan = replace(
+        FORECAST.candidates[1],
+        makespan_s=Band(431.0, 420.0, 431.0, 445.0),
+        spans=tuple(Span("Llama-2-70b", (gpu, gpu + 1), at_s, at_s + 62.0, 431.0) for gpu in (2, 4, 6)),
+    )
+    return [
+        ProposalAnswered(at_s=at_s, number=1, answer="accepted", by="console"),
+        Decided(at_s=at_s, decision=asked.decision),
+        Replanned(at_s=at_s, number=1, plan=plan, by="console"),
+        Outcome(at_s=at_s + 60.0, number=1, predicted_s=431.0, ended_s=440.0, stay_s=493.0),
     ]
 
 

@@ -17,18 +17,25 @@ from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.library import LibraryScreen
 from samullm_tui.console.screens.plans import PlansScreen
 from samullm_tui.console.screens.replay import ReplayScreen
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.run import RunScreen
+from samullm_tui.console.screens.whatif import WhatIfScreen
 from samullm_tui.console.views.help import ABOUT
 
 SCREENS: tuple[type[ConsoleScreen], ...] = (
     LibraryScreen, ApplicationScreen, LengthsScreen, PlansScreen, ApproveScreen, ConfirmScreen,
-    RunScreen, ReplayScreen, DecisionScreen, HelpScreen, PaletteScreen,
+    RunScreen, ReplayScreen, DecisionScreen, ReportScreen, WhatIfScreen,
+    HelpScreen, PaletteScreen,
 )  # fmt: skip
 FORBIDDEN = {f"ctrl+{key}" for key in "absqzijmh"}
 TOGETHER = (
     {"selected"}, {"selected", "resumable", "below"}, {"selected", "ended"}, {"loaded", "planned", "below"}, {"working"},
     {"running", "active", "decided", "below"}, {"paused", "active", "decided", "below"}, {"resumable", "below"},
     {"ended", "decided", "below"}, {"waiting", "active", "below"}, {"more_decisions", "decided", "below"},
+    {"ended", "more_decisions", "decided", "below"}, {"reported", "below"},
+    {"proposed", "running", "active", "decided", "listed", "compact", "below"}, {"typing", "filtered"},
+    {"running", "active", "decided", "listed", "filtered", "compact"}, {"more_decisions", "decided", "listed", "filtered"},
+    {"typing"}, {"choosing", "pinned", "pinned_here", "planned", "below"}, {"choosing", "pinned", "pinned_here", "working"},
     {"typed", "below"}, {"selected", "below"}, {"below"}, set(),
 )  # fmt: skip
 

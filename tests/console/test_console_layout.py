@@ -245,6 +245,13 @@ def test_a_key_line_shows_keys_whole_or_not_at_all(keys: list[tuple[str, str]], 
         assert width < 20
 
 
+@given(st.integers(1, 40))
+def test_a_per_cent_sign_stays_with_its_number(width: int) -> None:
+    assert not any(
+        line.startswith("%") for line in wrap("it is 11 % slower and 3 % of 100 % more", width) if width > 5
+    )
+
+
 def test_a_narrow_key_line_keeps_help_and_the_way_out() -> None:
     keys = [
         ("a", "approve the plan"),
@@ -254,4 +261,5 @@ def test_a_narrow_key_line_keeps_help_and_the_way_out() -> None:
         ("?", "help"),
         ("q", "quit"),
     ]
-    assert plain(key_line(keys, 34)).split() == ["esc", "back", "?", "help", "q", "quit"]
+    assert plain(key_line(keys, 34)).split() == ["esc", "back", "?", "help"], "who can go back need not quit"
+    assert plain(key_line([*keys[:2], *keys[4:]], 19)).split() == ["?", "help", "q", "quit"]

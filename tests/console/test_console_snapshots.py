@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from samullm_tui.console.sources import Vitals
 from tests.console.conftest import MakeApp, press, settle
-from tests.console.fakes import RUN, FakeSources, FakeTail, beginning
+from tests.console.fakes import RUN, FakeSources, FakeTail, beginning, proposed, switched
 
 APP = Path("/apps/chain-summary.toml")
 SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
@@ -19,15 +19,18 @@ SCREENS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "library_problems": ({}, ("home",)),
     "application": ({"application": APP}, ()),
     "lengths": ({"application": APP}, ("l",)),
+    "lengths_seen": ({"run": RUN}, ("o",)),
     "plans": ({"application": APP}, ("p",)),
     "plans_compared": ({"application": APP}, ("p", "c", "down")),
     "plans_stages": ({"application": APP}, ("p", "enter")),
+    "whatif": ({"application": APP}, ("p", "e", "2", "enter")),
     "approve": ({"application": APP}, ("p", "a", *"start")),
     "run": ({"run": RUN}, ()),
     "run_chart": ({"run": RUN}, ("g",)),
     "run_log": ({"run": RUN}, ("l",)),
     "stop": ({"run": RUN}, ("s",)),
     "decision": ({"run": RUN}, ("enter",)),
+    "report": ({"recording": None, "playing": False}, ("R",)),
     "help": ({"run": RUN}, ("question_mark",)),
     "palette": ({"run": RUN}, ("ctrl+p",)),
     "replay": ({"recording": None, "playing": False}, ("n", "n")),
@@ -54,6 +57,26 @@ def test_screen(snap_compare, make_app: MakeApp, recording: Path, name: str, siz
 def test_waiting(snap_compare, make_app: MakeApp, sources: FakeSources, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
     sources.tail_of_run = FakeTail(beginning())
     assert snap_compare(make_app(run=RUN), terminal_size=size, run_before=settle)
+
+
+@SIZES
+def test_proposed(snap_compare, make_app: MakeApp, sources: FakeSources, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+    sources.tail_of_run.events += proposed()
+    assert snap_compare(make_app(run=RUN), terminal_size=size, run_before=settle)
+
+
+@SIZES
+@pytest.mark.parametrize("key", ["g", "enter"])
+def test_switched(  # type: ignore[no-untyped-def]
+    snap_compare, make_app: MakeApp, sources: FakeSources, key: str, size: tuple[int, int]
+) -> None:
+    sources.tail_of_run.events += [*proposed(), *switched()]
+
+    async def reach(pilot: Pilot[object]) -> None:
+        await settle(pilot)
+        await press(pilot, key)
+
+    assert snap_compare(make_app(run=RUN), terminal_size=size, run_before=reach)
 
 
 @SIZES

@@ -22,7 +22,15 @@ from samullm_tui.console.views.lengths import LengthsView, lengths_body
 from samullm_tui.console.views.library import Entry, library_body
 from samullm_tui.console.views.plans import PlansView, plans_body, ranked
 from samullm_tui.console.views.run import RunView, run_body, run_title, transport_line
-from samullm_tui.domain.event import AnyEvent, EngineReady, EngineStarting, GpuSample, NodeInfo, RunCreated
+from samullm_tui.domain.event import (
+    AnyEvent,
+    EngineReady,
+    EngineStarting,
+    GpuQuarantined,
+    GpuSample,
+    NodeInfo,
+    RunCreated,
+)
 from samullm_tui.domain.plan import Replica
 from samullm_tui.journal.run_state import RunState
 from samullm_tui.journal.state import fold
@@ -34,9 +42,12 @@ from tests.console.fakes import (
     PLACE,
     PROBLEMS,
     RUNS,
+    SEEN,
     beginning,
     ending,
     middle,
+    proposed,
+    switched,
 )
 
 BODY_WIDTHS = st.integers(60, 220)
@@ -68,6 +79,8 @@ STATES: dict[str, list[AnyEvent]] = {
     "planned": beginning(),
     "running": [*beginning(), *middle()],
     "ended": [*beginning(), *middle(), *ending()],
+    "proposed": [*beginning(), *middle(), *proposed()],
+    "switched": [*beginning(), *middle(), *proposed(), *switched()],
     "one GPU": large(1, 1, "gpu"),
     "64 GPUs, 11 LLMs": large(64, 11, "gpu"),
     "CPU slots": large(2, 3, "cpu"),
@@ -81,7 +94,7 @@ def keeps_to(lines: Sequence[Line], width: int, height: int | None) -> None:
 
 
 @pytest.mark.parametrize("name", STATES)
-@pytest.mark.parametrize("look", ["tables", "chart", "log", "trouble"])
+@pytest.mark.parametrize("look", ["tables", "chart", "log", "trouble", "found"])
 @settings(max_examples=25, deadline=None)
 @given(width=BODY_WIDTHS, height=BODY_HEIGHTS, cursor=st.integers(0, 5))
 def test_a_run_keeps_to_its_cells(name: str, look: str, width: int, height: int, cursor: int) -> None:
@@ -91,6 +104,8 @@ def test_a_run_keeps_to_its_cells(name: str, look: str, width: int, height: int,
         status=state.status,
         marks=marks_of(list(state.llms)),
         log=tuple(log_of(STATES[name])),
+        decisions=state.decisions,
+        find="kept" if look == "found" else None,
         cursor=cursor,
         chart=look == "chart",
         show_log=look == "log",
@@ -123,11 +138,14 @@ def test_plans_keep_to_their_cells(
 
 
 @settings(max_examples=40, deadline=None)
-@given(BODY_WIDTHS, BODY_HEIGHTS, st.booleans())
-def test_lengths_keep_to_their_cells(width: int, height: int, log: bool) -> None:
-    for llm in LENGTHS.llms:
+@given(BODY_WIDTHS, BODY_HEIGHTS, st.booleans(), st.booleans())
+def test_lengths_keep_to_their_cells(width: int, height: int, log: bool, run: bool) -> None:
+    for llm, seen in zip(LENGTHS.llms, SEEN.seen, strict=True):
         mark = marks_of([llm.llm])[llm.llm]
-        keeps_to(lengths_body(LengthsView(llm, mark, "gamma", log), width, height), width, height)
+        view = LengthsView(llm, mark, "gamma", log, seen if run else None, draw_seen=True)
+        lines = lengths_body(view, width, height)
+        keeps_to(lines, width, height)
+        assert not any(plain(line).strip() == "%" for line in lines)
 
 
 @settings(max_examples=40, deadline=None)
@@ -149,7 +167,7 @@ def test_texts_keep_to_their_width(width: int) -> None:
     view = ApplicationView(APPLICATION, requests, PROBLEMS, PLACE)
     busy = (GpuSample(3, 0.9, 70 * GIB, 80 * GIB),)
     approve = ApproveView(FORECAST, FORECAST.candidates[0], replace(PLACE, present=True), busy, Path("/runs"))
-    state = fold(STATES["running"])
+    state = fold(STATES["switched"])
     keeps_to(application_lines(view, width), width + 30, None)  # a deep graph may be cut by the pane
     keeps_to(approve_lines(approve, width), max(width, 80), None)
     for at_s, decision in state.decisions:
@@ -168,7 +186,11 @@ def test_gpus_that_others_use_are_named_before_a_start() -> None:
 
 
 def test_every_event_but_the_frequent_ones_has_a_line() -> None:
-    events = STATES["ended"]
+    events = [
+        *STATES["ended"],
+        *STATES["switched"],
+        GpuQuarantined(at_s=1.0, gpu=1, cause="its memory stays in use"),
+    ]
     silent = {type(event).__name__ for event in events if describe(event) is None}
     assert silent == {"RequestFinished", "Sampled"}
 

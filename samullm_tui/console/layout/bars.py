@@ -1,4 +1,4 @@
-"""One-line charts: a filled bar, a sparkline."""
+"""One-line charts: a filled bar, a bar to either side of zero, a sparkline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from samullm_tui.console.layout.text import Line
 
-__all__ = ["filled", "sparkline"]
+__all__ = ["diverging", "filled", "sparkline"]
 
 LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -19,6 +19,20 @@ def filled(share: float | None, width: int, style: str) -> Line:
         return [("·" * width, "hairline")]
     full = round(min(1.0, max(0.0, share)) * width)
     return [part for part in (("▇" * full, style), ("░" * (width - full), "hairline")) if part[0]]
+
+
+def diverging(value: float, most: float, width: int, above: str, below: str) -> Line:
+    """A bar from zero in the middle to the right (`above`) or to the left, `most` being half of an odd `width`."""
+    half = max(0, (width - 1) // 2)
+    size = min(half, round(abs(value) / most * half)) if most > 0 else 0
+    left, right = (0, size) if value >= 0 else (size, 0)
+    return [
+        (" " * (half - left), ""),
+        ("▇" * left, below),
+        ("│", "hairline"),
+        ("▇" * right, above),
+        (" " * (half - right), ""),
+    ]
 
 
 def sparkline(values: Sequence[float], width: int, style: str, top: float | None = None) -> Line:

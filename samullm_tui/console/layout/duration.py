@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["clock", "duration", "tick_label", "tick_step"]
+__all__ = ["clock", "duration", "signed_duration", "tick_label", "tick_step"]
 
 STEPS_S = (
     0.1,
@@ -51,6 +51,12 @@ def duration(seconds: float | None) -> str:
         return f"{minutes // 60}h {minutes % 60:02d}m"
     hours = round(seconds / 3600)
     return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def signed_duration(seconds: float) -> str:
+    """`+12s`, `−2.7s`, `±0s`."""
+    text = duration(abs(seconds))
+    return f"{'±' if text == '0s' else '+' if seconds > 0 else '−'}{text}"
 
 
 def clock(seconds: float) -> str:

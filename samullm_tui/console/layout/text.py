@@ -114,7 +114,7 @@ def wrap(text: str, width: int) -> list[str]:
     """Words of `text` in lines of at most `width` cells; longer words are cut into pieces."""
     lines: list[str] = []
     line = ""
-    for word in clean(text).split():
+    for word in _words(text):
         for piece in _pieces(word, max(1, width)):
             joined = f"{line} {piece}" if line else piece
             if cell_len(joined) <= width:
@@ -123,6 +123,17 @@ def wrap(text: str, width: int) -> list[str]:
                 lines.append(line)
                 line = piece
     return [*lines, line] if line else lines
+
+
+def _words(text: str) -> list[str]:
+    """Words of `text`; a per cent sign stays with its number."""
+    words: list[str] = []
+    for word in clean(text).split():
+        if word.startswith("%") and words:
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _pieces(word: str, width: int) -> list[str]:

@@ -15,6 +15,7 @@ from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.application import ApplicationView, application_lines
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import Problem, SamullmError
+from samullm_tui.domain.length_report import RunLengths
 
 __all__ = ["ApplicationScreen"]
 
@@ -65,7 +66,13 @@ class ApplicationScreen(ScrollScreen):
 
     def do_lengths(self) -> None:
         if self.application is not None:
-            self.app.push_screen(LengthsScreen(self.application, self.path))
+            application, path = self.application, self.path
+            llms = [llm.name for llm in application.llms]
+
+            async def get() -> RunLengths:
+                return RunLengths(report=await self.console.sources.lengths(path), seen=())
+
+            self.app.push_screen(LengthsScreen(application.name, llms, f"{path} {application.sha256}", get))
 
     def do_plans(self) -> None:
         if self.application is not None:

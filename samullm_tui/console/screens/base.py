@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import BindingsMap
 from textual.screen import Screen
 
-from samullm_tui.console.actions import available, bindings_of
+from samullm_tui.console.actions import Action, available, bindings_of
 from samullm_tui.console.layout.keyline import key_line
 from samullm_tui.console.layout.text import Line, pad_line, spread
 from samullm_tui.console.widgets.pane import Pane
@@ -33,10 +34,6 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (110, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-too-low"), (MIN_HEIGHT, "-low"), (34, "-tall")]  # noqa: RUF012
 
-    def __init_subclass__(cls) -> None:
-        cls.BINDINGS = bindings_of(cls.NAME)
-        super().__init_subclass__()
-
     def __init__(self) -> None:
         super().__init__()
         self._message: tuple[str, str] | None = None
@@ -46,6 +43,8 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
         self.notice_pane = Pane(self._notice, self._theme, id="notice")
 
     def compose(self) -> ComposeResult:
+        # Not the class's: keys are the operator's, and known only when the console runs.
+        self._bindings = BindingsMap(bindings_of(self.NAME, self.console.actions))
         yield self.title_pane
         yield self.body_pane
         yield self.key_pane
@@ -103,9 +102,7 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     def _keys(self, width: int) -> Line:
         if self._message:
             return pad_line([(" ", ""), self._message], width)
-        shown = [
-            (action.glyph, action.label) for action in available(self.NAME, self.facts()) if action.glyph
-        ]
+        shown = [(action.glyph, action.label) for action in self.available() if action.glyph]
         return key_line(shown, width)
 
     def _notice(self, width: int, height: int) -> list[Line]:
@@ -118,7 +115,11 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "do":
             return True
-        return any(known.id == parameters[0] for known in available(self.NAME, self.facts()))
+        return any(known.id == parameters[0] for known in self.available())
+
+    def available(self) -> tuple[Action, ...]:
+        """What works here now, with the keys that it has."""
+        return available(self.NAME, self.facts(), self.console.actions)
 
     def action_do(self, action: str) -> None:
         """What every binding calls."""

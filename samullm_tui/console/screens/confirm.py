@@ -14,30 +14,46 @@ __all__ = ["ConfirmScreen"]
 
 
 class ConfirmScreen(ConsoleScreen):
-    """Calls `then` when `word` is typed and confirmed; the screen below is back before that."""
+    """Calls `then` when `word` is typed and confirmed; the screen below is back before that.
+
+    `facts` are asked for again every second; `over` says why there is nothing to confirm any more, or nothing.
+    """
 
     NAME: ClassVar[str] = "confirm"
 
-    def __init__(self, question: str, facts: Sequence[str], word: str, then: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        question: str,
+        facts: Callable[[], Sequence[str]],
+        word: str,
+        then: Callable[[], None],
+        over: Callable[[], str] = lambda: "",
+    ) -> None:
         super().__init__()
         self.question = question
         self.consequences = facts
         self.word = word
         self.then = then
+        self.over = over
         self.field = ""
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self.redraw)
 
     def where(self) -> tuple[Line, Line]:
         return [("Are you sure?", "bold")], []
 
     def body(self, width: int, height: int) -> list[Line]:
         lines: list[Line] = [[], [(self.question, "bold")], []]
-        lines += [[(line, "")] for fact in self.consequences for line in wrap(fact, width - 6)]
+        lines += [[(line, "")] for fact in self.consequences() for line in wrap(fact, width - 6)]
+        if over := self.over():
+            return [[("   ", ""), *line] for line in [*lines, [], [(over, "warning")]]]
         question: Line = [("Type ", ""), (self.word, "accent bold"), (" and ⏎, esc to go back:  ", "")]
         question += [(self.field, "bold"), ("▏", "accent")]
         return [[("   ", ""), *line] for line in [*lines, [], question]]
 
     def facts(self) -> set[str]:
-        return super().facts() | ({"typed"} if self.field == self.word else set())
+        return super().facts() | ({"typed"} if self.field == self.word and not self.over() else set())
 
     def typed(self, event: events.Key) -> bool:
         if event.key == "backspace":

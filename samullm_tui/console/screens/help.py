@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import events
 
-from samullm_tui.console.actions import Action, actions_of, available
+from samullm_tui.console.actions import Action, actions_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.screens.scrolling import ListScreen, ScrollScreen
@@ -28,7 +28,7 @@ class HelpScreen(ScrollScreen):
         return [("Help", "bold"), (" on ", "dim"), (self.about, "")], []
 
     def content(self, width: int, height: int) -> list[Line]:
-        return help_lines(self.about, actions_of(self.about), width)
+        return help_lines(self.about, actions_of(self.about, self.console.actions), width)
 
 
 class PaletteScreen(ListScreen):
@@ -43,7 +43,7 @@ class PaletteScreen(ListScreen):
         super().__init__()
         self.target = target
         self.field = ""
-        self._known = [a for a in available(target.NAME, target.facts()) if a.id not in self.LEFT_OUT]
+        self._known = [a for a in target.available() if a.id not in self.LEFT_OUT]
 
     @property
     def matches(self) -> list[Action]:

@@ -1,61 +1,84 @@
-"""How long each LLM's answers are likely to be."""
+"""How long each LLM's answers are likely to be, and, of a run, how long they are."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from samullm_tui.console.layout.gantt import Mark, marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.waiting import WaitingScreen
 from samullm_tui.console.views.lengths import LengthsView, lengths_body
-from samullm_tui.domain.application import Application
-from samullm_tui.domain.length_report import LengthReport, LLMLengths
+from samullm_tui.domain.length_report import LLMLengths, RunLengths, SeenLengths
 
 __all__ = ["LengthsScreen"]
 
 
-class LengthsScreen(WaitingScreen[LengthReport]):
-    """One LLM at a time."""
+class LengthsScreen(WaitingScreen[RunLengths]):
+    """One LLM at a time. `name` is the application's or the run's, `llms` all of it in the order of their letters."""
 
     NAME: ClassVar[str] = "lengths"
     WHAT = "fitting lengths"
 
-    def __init__(self, application: Application, path: Path) -> None:
-        super().__init__(f"lengths {path} {application.sha256}")
-        self.application = application
-        self.path = path
+    def __init__(
+        self, name: str, llms: Sequence[str], key: str, get: Callable[[], Awaitable[RunLengths]]
+    ) -> None:
+        super().__init__(f"lengths {key}")
+        self.about = name
         self.index = 0
         self.family = 0
         self.log_axis = False
-        self._marks = marks_of([llm.name for llm in application.llms])
+        self.observed = True
+        self._get = get
+        self._marks = marks_of(llms)
 
-    async def fetch(self) -> LengthReport:
-        return await self.console.sources.lengths(self.path)
+    async def fetch(self) -> RunLengths:
+        return await self._get()
 
     @property
     def shown(self) -> LLMLengths | None:
-        llms = self.result.llms if self.result else ()
+        llms = self.result.report.llms if self.result else ()
         return llms[self.index % len(llms)] if llms else None
 
+    @property
+    def seen(self) -> SeenLengths | None:
+        """What a run showed of that LLM."""
+        seen = self.result.seen if self.result else ()
+        return seen[self.index % len(seen)] if seen else None
+
     def where(self) -> tuple[Line, Line]:
-        left: Line = [(self.application.name, ""), (" ▸ ", "dim"), ("Lengths", "bold")]
+        left: Line = [(self.about, ""), (" ▸ ", "dim"), ("Lengths", "bold")]
         llm = self.shown
         if llm is None or self.result is None:
             return left, []
         mark = self._mark(llm)
-        place = f"  {self.index % len(self.result.llms) + 1} of {len(self.result.llms)}"
+        count = len(self.result.report.llms)
+        place = f"  {self.index % count + 1} of {count}"
         return left, [(f"{mark.letter} ", f"{mark.text_style} bold"), (llm.llm, "bold"), (place, "dim")]
 
     def _mark(self, llm: LLMLengths) -> Mark:
         return self._marks.get(llm.llm, Mark("?", 0))
 
-    def body_of(self, result: LengthReport, width: int, height: int) -> list[Line]:
+    def body_of(self, result: RunLengths, width: int, height: int) -> list[Line]:
         llm = self.shown
         if llm is None:
             return [[(" no LLM has a length distribution", "dim")]]
-        family = llm.families[self.family % len(llm.families)].name if llm.families else ""
-        return lengths_body(LengthsView(llm, self._mark(llm), family, self.log_axis), width, height)
+        view = LengthsView(
+            llm=llm,
+            mark=self._mark(llm),
+            family=llm.families[self.family % len(llm.families)].name if llm.families else "",
+            log=self.log_axis,
+            seen=self.seen,
+            draw_seen=self.observed,
+            simulated=result.simulated,
+        )
+        return lengths_body(view, width, height)
+
+    def facts(self) -> set[str]:
+        facts = super().facts()
+        return facts | {"seen"} if self.seen is not None and self.seen.cdf else facts
+
+    # Keys
 
     def _turn(self, by: int) -> None:
         self.index += by
@@ -69,6 +92,11 @@ class LengthsScreen(WaitingScreen[LengthReport]):
 
     def do_family(self) -> None:
         self.family += 1
+        self.observed = False
+        self.redraw()
+
+    def do_observed(self) -> None:
+        self.observed = not self.observed
         self.redraw()
 
     def do_log_axis(self) -> None:

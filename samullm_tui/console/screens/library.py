@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 
 from samullm_tui.console.layout.text import Line, Segment
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
@@ -152,6 +153,18 @@ class LibraryScreen(ListScreen):
     def do_replay(self) -> None:
         if self.chosen is not None:
             self.console.open_recording(self.chosen.path)
+
+    def do_report(self) -> None:
+        if self.chosen is not None:
+            self.run_worker(self._report(self.chosen), exclusive=True, group="report")
+
+    async def _report(self, entry: Entry) -> None:
+        try:
+            timeline = await in_thread(self.console.sources.timeline, entry.path)
+        except SamullmError as error:
+            self.say(brief(error.problems[0]), "bad")
+            return
+        self.app.push_screen(ReportScreen(timeline.final, entry.path))
 
     def do_copy(self) -> None:
         entry = self.chosen

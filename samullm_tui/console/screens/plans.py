@@ -10,6 +10,7 @@ from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.approve import ApproveScreen
 from samullm_tui.console.screens.waiting import WaitingScreen
+from samullm_tui.console.screens.whatif import WhatIfScreen
 from samullm_tui.console.sources import Place
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
@@ -152,6 +153,11 @@ class PlansScreen(WaitingScreen[Forecast]):
             self.say("still looking at this machine", "warning")
             return
         self.app.push_screen(ApproveScreen(self.result, self.chosen, self.path, self.place))
+
+    def do_what_if(self) -> None:
+        if self.result is not None:
+            gpus = self._gpus(self.result)
+            self.app.push_screen(WhatIfScreen(self.result, self._marks, self.path, self.place, gpus))
 
     def do_copy(self) -> None:
         if self.result is None or self.chosen is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from samullm_tui.console.describe import KEPT, log_of
+from samullm_tui.console.describe import LogLine, describe
 from samullm_tui.console.layout.text import Line, heading
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import problem_lines
@@ -21,8 +23,6 @@ __all__ = ["ReplayScreen"]
 TICK_S = 0.5
 SEEK_SHARE = 1 / 40
 SLOWEST, FASTEST = 0.25, 4096.0
-LOOK_BACK = 20 * KEPT
-"""How many events to look through for lines of the log."""
 
 
 class ReplayScreen(MomentScreen):
@@ -38,6 +38,8 @@ class ReplayScreen(MomentScreen):
         self.playing = playing
         self.problems: Sequence[Problem] = ()
         self._timeline: Timeline | None = None
+        self._lines: list[LogLine] = []
+        self._line_events: list[int] = []
         self._then = 0.0
 
     # Data
@@ -48,13 +50,22 @@ class ReplayScreen(MomentScreen):
 
     async def _load(self) -> None:
         try:
-            self._timeline = await in_thread(self.console.sources.timeline, self.path)
+            self._timeline = await in_thread(self._read)
         except SamullmError as error:
             self.playing, self.problems = False, error.problems
             self.redraw()
             return
         self._then = time.monotonic()
         self.seek(0.0)
+
+    def _read(self) -> Timeline:
+        """The recording, and its whole log with the events that its lines are of."""
+        timeline = self.console.sources.timeline(self.path)
+        for index, event in enumerate(timeline.events):
+            if line := describe(event):
+                self._lines.append(line)
+                self._line_events.append(index)
+        return timeline
 
     def _tick(self) -> None:
         now, then = time.monotonic(), self._then
@@ -77,8 +88,7 @@ class ReplayScreen(MomentScreen):
             self.playing = False
         index = timeline.index_at(self.at_s)
         if index + 1 != self.state.events:
-            self.state = timeline.state_at(index)
-            self.log_lines = tuple(log_of(timeline.events[max(0, index + 1 - LOOK_BACK) : index + 1]))
+            self.show(timeline.state_at(index), self._lines[: bisect_right(self._line_events, index)])
         self.redraw()
 
     # What is shown
@@ -105,6 +115,10 @@ class ReplayScreen(MomentScreen):
 
     def facts(self) -> set[str]:
         facts = super().facts()
+        if self.typing:
+            return facts
+        timeline = self._timeline
+        facts |= {"ended"} if timeline is not None and timeline.final.ended is not None else set()
         return facts | {"more_decisions"} if self._next_decision() is not None else facts
 
     def _next_decision(self) -> int | None:
@@ -124,6 +138,15 @@ class ReplayScreen(MomentScreen):
         self.playing = not self.playing
         self._then = time.monotonic()
         self.redraw()
+
+    def do_lengths(self) -> None:
+        timeline = self._timeline
+        if timeline is not None:
+            self.open_lengths(self.path, None if self.at_s >= timeline.duration_s else self.at_s)
+
+    def do_report(self) -> None:
+        if self._timeline is not None:
+            self.app.push_screen(ReportScreen(self._timeline.final, self.path))
 
     def _skip(self, by: float) -> None:
         if self._timeline is not None:

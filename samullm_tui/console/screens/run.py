@@ -10,12 +10,14 @@ from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.confirm import ConfirmScreen
+from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.running import MomentScreen
-from samullm_tui.console.sources import Command, Vitals
+from samullm_tui.console.sources import Answer, Command, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.plans import PlansView, plans_body
 from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.event import Decision
 from samullm_tui.domain.plan import Forecast
 
 __all__ = ["RunScreen"]
@@ -76,7 +78,8 @@ class RunScreen(MomentScreen):
         while self._feed is not None and (moment := await in_thread(self._feed.advance)):
             if changed:
                 self.redraw()
-            self.state, self.log_lines, changed = moment.state, moment.log, True
+            self.show(moment.state, moment.log)
+            changed = True
         return changed
 
     async def _look(self) -> bool:
@@ -99,10 +102,10 @@ class RunScreen(MomentScreen):
         return self._vitals.trouble if self._vitals is not None else ""
 
     @property
-    def note(self) -> str:
+    def note(self) -> Line:
         if self.state.ended is None or not self.state.finished:
-            return ""
-        return f"samullm-tui export {self.run_name} -o OUT.jsonl  writes the outputs"
+            return []
+        return [(f"samullm-tui export {self.run_name} -o OUT.jsonl  writes the outputs", "dim")]
 
     @property
     def waiting(self) -> bool:
@@ -111,6 +114,8 @@ class RunScreen(MomentScreen):
 
     def facts(self) -> set[str]:
         facts = super().facts()
+        if self.typing:
+            return facts
         status = self.status
         for fact, holds in (
             ("running", status == "running"),
@@ -119,6 +124,7 @@ class RunScreen(MomentScreen):
             ("resumable", status == "interrupted"),
             ("ended", status in ENDED),
             ("waiting", self.waiting),
+            ("proposed", self.state.proposal is not None and status in ACTIVE),
         ):
             facts |= {fact} if holds else set()
         return facts
@@ -173,12 +179,55 @@ class RunScreen(MomentScreen):
             f"~{chosen.gpu_hours:.2f} GPU-hours, {chosen.loads} loads, {self.state.requests:,} requests.",
         ]
         self.app.push_screen(
-            ConfirmScreen(f"Start {self.run_name}?", facts, "start", lambda: self._approve(chosen.rank))
+            ConfirmScreen(
+                f"Start {self.run_name}?", lambda: facts, "start", lambda: self._approve(chosen.rank)
+            )
         )
 
     def _approve(self, rank: int) -> None:
         approve = self.console.sources.approve
         self.run_worker(self._answered("start", lambda: approve(self.run_name, rank)), group="control")
+
+    def do_replan(self) -> None:
+        replan = self.console.sources.replan
+        self.run_worker(self._answered("re-plan", lambda: replan(self.run_name)), group="control")
+
+    def do_accept(self) -> None:
+        self._ask_about_proposal("accept", "Switch the plan", "switch")
+
+    def do_refuse(self) -> None:
+        self._ask_about_proposal("refuse", "Stay with the plan", "stay")
+
+    def _ask_about_proposal(self, answer: Answer, title: str, word: str) -> None:
+        """The question counts down, and is over when the proposal is."""
+        proposal = self.state.proposal
+        if proposal is None:
+            return
+        number, respond = proposal.number, self.console.sources.answer
+
+        def facts() -> list[str]:
+            left = max(0.0, proposal.deadline_s - self.state.at_s)
+            return [
+                f"Proposal {number}: {proposal.decision.what}.",
+                *_ends(proposal.decision),
+                f"Saw: {proposal.decision.saw}",
+                f"Without an answer it stays with the plan in {duration(left)} of the run's clock.",
+            ]
+
+        def over() -> str:
+            still = self.state.proposal is not None and self.state.proposal.number == number
+            return (
+                ""
+                if still
+                else f"It is over: {self.state.answers.get(number, 'the run ended')}. esc goes back."
+            )
+
+        def then() -> None:
+            self.run_worker(
+                self._answered(answer, lambda: respond(self.run_name, number, answer)), group="control"
+            )
+
+        self.app.push_screen(ConfirmScreen(f"{title} of {self.run_name}?", facts, word, then, over))
 
     def do_drain(self) -> None:
         self._ask("drain", f"{self._in_flight()} in flight finish, then the run stops and its engines end.")
@@ -191,6 +240,12 @@ class RunScreen(MomentScreen):
 
     def do_replay(self) -> None:
         self.console.open_recording(self.console.sources.folder(self.run_name))
+
+    def do_lengths(self) -> None:
+        self.open_lengths(self.console.sources.folder(self.run_name))
+
+    def do_report(self) -> None:
+        self.app.push_screen(ReportScreen(self.state, self.console.sources.folder(self.run_name)))
 
     def _in_flight(self) -> str:
         running = sum(replica.running for replica in self.state.replicas.values())
@@ -205,7 +260,7 @@ class RunScreen(MomentScreen):
         ]
         title = {"drain": "Drain", "stop": "Stop now"}[command]
         self.app.push_screen(
-            ConfirmScreen(f"{title}: {self.run_name}?", facts, command, lambda: self._send(command))
+            ConfirmScreen(f"{title}: {self.run_name}?", lambda: facts, command, lambda: self._send(command))
         )
 
     def _send(self, command: Command) -> None:
@@ -220,3 +275,14 @@ class RunScreen(MomentScreen):
             self.say(brief(error.problems[0]), "bad")
             return
         self.say(f"{what}: {answer}", "good")
+
+
+def _ends(decision: Decision) -> list[str]:
+    """When it ends with the switch and without, as simulated."""
+    compared, chosen = decision.alternatives, decision.chosen
+    if not compared or chosen is None or chosen >= len(compared):
+        return []
+    ends = (compared[0].ends_s, compared[chosen].ends_s)
+    return [
+        f"The run ends ~{duration(ends[1])} with it, ~{duration(ends[0])} with the plan as it is (simulated)."
+    ]

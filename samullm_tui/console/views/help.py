@@ -17,13 +17,21 @@ ABOUT = {
     "application": "What the application file says: which LLM is used at which node on which data, and which node "
     "takes the outputs of which. Problems come first; each names its place in the file and what would be right.",
     "lengths": "Output lengths that planning draws from. Left a histogram, right the share of answers shorter than a "
-    "length. KS is the largest distance between a fitted curve and the measured one; smaller is better, as with AIC.",
+    "length. KS is the largest distance between a fitted curve and the measured one; smaller is better, as with AIC. "
+    "Of a run: its answers against those expected for the same requests; a drift is said when such a distance happens "
+    "in less than one of a hundred runs of the expected lengths.",
     "plans": "Plans ranked by their simulated makespan over draws of the output lengths: ├ is p10, █ the median, ┤ "
     "p90, ┊ a bound that no plan can beat. The chart shows GPUs over time; a stage lasts until some LLM is finished.",
+    "whatif": "Type a number into a field: tp, replicas, GPUs (0-3,6), the stage in which the LLM starts. Every planner "
+    "plans again keeping that, on the same draws: first a few of them, then all. Without pins is the best plan of the "
+    "Plans screen.",
     "run": "How far the run is, what GPUs and LLMs do, the plan over what happened, and why the run went on as it did. "
     "left counts requests without a result yet, run those in flight. The console is only a client: leaving it, losing "
     "the connection or a crash of it does not touch the run.",
     "replay": "A recorded run: every screen of it at any moment. ◆ on the line at the top marks decisions.",
+    "report": "The makespan as predicted and as it was. The plan is simulated again with the lengths that were observed, "
+    "then with the pace of the engines, then with their loads: each part is what that changed, dispatch is the rest. "
+    "Other plans are simulated with the same observations; nobody ran them.",
     "decision": "What the rescheduler saw, what each alternative would have meant by simulation, and what it chose.",
 }
 GLYPHS = (

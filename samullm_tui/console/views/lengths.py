@@ -7,9 +7,9 @@ from msgspec import Struct
 from samullm_tui.console.layout.cdf import Curve, cdf_lines
 from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.histogram import histogram_lines
-from samullm_tui.console.layout.numbers import count
+from samullm_tui.console.layout.numbers import count, plural, signed_percent
 from samullm_tui.console.layout.text import Line, columns, heading, pad_line, styled, wrap
-from samullm_tui.domain.length_report import Family, LLMLengths
+from samullm_tui.domain.length_report import Family, LLMLengths, SeenLengths
 
 __all__ = ["LengthsView", "lengths_body"]
 
@@ -18,18 +18,25 @@ TALLEST = 20
 
 
 class LengthsView(Struct, frozen=True):
-    """One LLM's report, and how to draw it. `family` names the fitted curve to draw."""
+    """One LLM's report, and how to draw it. `family` names the fitted curve to draw.
+
+    `seen` is what a run showed of it; with `draw_seen` its curve is drawn instead of the family's. `simulated`: by
+    simulated engines.
+    """
 
     llm: LLMLengths
     mark: Mark
     family: str
     log: bool = False
+    seen: SeenLengths | None = None
+    draw_seen: bool = False
+    simulated: bool = False
 
 
 def lengths_body(view: LengthsView, width: int, height: int) -> list[Line]:
     """Charts, figures, families: as high as there is room."""
     inner = width - 2
-    below = [[], _figures(view.llm, inner), [], *_families(view), *_words(view.llm, inner)]
+    below = [[], *_seen(view, inner), _figures(view, inner), [], *_families(view), *_words(view.llm, inner)]
     charts = max(6, min(TALLEST, height - len(below)))
     lines = [*_charts(view, inner, charts), *below]
     return [[(" ", ""), *line] for line in lines[:height]]
@@ -45,17 +52,60 @@ def _charts(view: LengthsView, width: int, height: int) -> list[Line]:
         *histogram_lines(llm.histogram_edges, llm.histogram, left, height - 1, style, log=view.log),
     ]
     curves = [Curve(llm.cdf_tokens, llm.cdf, style)]
-    curves += [
-        Curve(llm.cdf_tokens, f.cdf, "accent", dotted=True)
-        for f in llm.families
-        if f.name == view.family and f.cdf
-    ]
-    legend = f"━ {llm.kind}  ┄ {view.family}" if len(curves) > 1 else f"━ {llm.kind}"
+    if view.seen is not None and view.seen.cdf and view.draw_seen:
+        other = "this run"
+        curves.append(Curve(llm.cdf_tokens, view.seen.cdf, "accent", dotted=True))
+    else:
+        other = view.family
+        fitted = [family.cdf for family in llm.families if family.name == view.family and family.cdf]
+        curves += [Curve(llm.cdf_tokens, cdf, "accent", dotted=True) for cdf in fitted]
+    legend = f"━ {llm.kind}  ┄ {other}" if len(curves) > 1 else f"━ {llm.kind}"
     plot = [heading("Share below", right, legend), *cdf_lines(curves, right, height - 1, log=view.log)]
     return [columns([(a, left), ([], 3), (b, right)]) for a, b in zip(bars, plot, strict=True)]
 
 
-def _figures(llm: LLMLengths, width: int) -> Line:
+def _seen(view: LengthsView, width: int) -> list[Line]:
+    """The run's answers so far against what was expected, and whether that is another distribution."""
+    seen = view.seen
+    if seen is None:
+        return []
+    counts = [f"{seen.answers:,} of {plural(seen.requests, 'answer')}"]
+    counts += [f"{seen.running:,} running"] if seen.running else []
+    lines: list[Line] = [[(f"this run  {', '.join(counts)}", "bold")]]
+    lines[0].append(("   drawn by simulated engines" if view.simulated else "", "dim"))
+    if not seen.answers:
+        return [*lines, []]
+    if seen.judged:
+        share = signed_percent(seen.judged_mean / seen.expected_mean - 1) if seen.expected_mean else "–"
+        lines.append(
+            [
+                ("mean ", "dim"),
+                (count(seen.judged_mean), "bold"),
+                (f" ({share})", "bold"),
+                ("   p50 ", "dim"),
+                (count(seen.p50), ""),
+                ("   p90 ", "dim"),
+                (count(seen.p90), ""),
+                ("   longest ", "dim"),
+                (count(seen.max), ""),
+                ("   drift: ", "dim"),
+                _drift(seen),
+            ]
+        )
+    if seen.judged < seen.answers:
+        why = f"compared: the {seen.judged:,} sent so long ago that those sent with them have ended too"
+        lines.append([(why, "dim")])
+    return [*[pad_line(line, width) for line in lines], []]
+
+
+def _drift(seen: SeenLengths) -> tuple[str, str]:
+    if seen.drift is None or seen.ks is None:
+        return "too few to say", "dim"
+    return (f"yes, KS {seen.ks:.2f}", "warning bold") if seen.drift else (f"no, KS {seen.ks:.2f}", "good")
+
+
+def _figures(view: LengthsView, width: int) -> Line:
+    llm = view.llm
     pairs = (
         ("mean", count(llm.mean)),
         ("p50", count(llm.p50)),
@@ -64,8 +114,8 @@ def _figures(llm: LLMLengths, width: int) -> Line:
         ("longest", count(llm.max)),
         ("cut short", f"{100 * llm.censored_share:.1f} %"),
     )
-    line: Line = []
-    for name, value in pairs:
+    line: Line = [("expected  ", "")] if view.seen is not None else []
+    for name, value in pairs[: 5 if view.seen is not None else None]:
         line += [(f"{name} ", "dim"), (value, "bold"), ("   ", "")]
     return pad_line(line[:-1], width)
 

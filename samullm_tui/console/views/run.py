@@ -24,9 +24,10 @@ from samullm_tui.console.layout.text import (
     styled,
 )
 from samullm_tui.console.views.common import STATUS
+from samullm_tui.console.views.decision import gained
 from samullm_tui.console.views.run_charts import charts, strips
 from samullm_tui.console.views.run_tables import gpu_table, gpu_width, llm_table
-from samullm_tui.domain.event import Decision
+from samullm_tui.domain.event import Decision, Proposed
 from samullm_tui.journal.run_state import RunState
 
 __all__ = ["ROOMY", "RunView", "run_body", "run_title", "transport_line"]
@@ -49,19 +50,23 @@ DECISION_STYLE = {"start": "good", "keep": "dim", "switch": "accent", "finish": 
 class RunView(Struct, frozen=True):
     """`status` is the honest one: it may be `interrupted`. `cursor` counts decisions from the latest (0).
 
-    `chart` shows GPUs over time in place of the tables, `log` everything that happened in place of decisions.
+    `chart` shows GPUs over time in place of the tables, `show_log` everything that happened in place of decisions.
+    `log` and `decisions` hold what `find` asks for; `typing` while that is still typed.
     """
 
     state: RunState
     status: str
     marks: Mapping[str, Mark]
     log: Sequence[LogLine] = ()
+    decisions: Sequence[tuple[float, Decision]] = ()
     cursor: int = 0
     chart: bool = False
     show_log: bool = False
     transport: Line | None = None
     trouble: str = ""
-    note: str = ""
+    note: Line = []
+    find: str | None = None
+    typing: bool = False
 
 
 def run_title(state: RunState, status: str, width: int) -> tuple[Line, Line]:
@@ -81,8 +86,9 @@ def _expected(state: RunState) -> Line:
     band = state.forecast
     if band is None:
         return [(state.application, "dim")]
-    if state.ended is not None and state.makespan_s and state.plan is not None and band.p50:
-        planned = state.plan.makespan_s.p50
+    approved = state.approved_plan
+    if state.ended is not None and state.makespan_s and approved is not None and approved.makespan_s.p50:
+        planned = approved.makespan_s.p50
         share = signed_percent(state.makespan_s / planned - 1)
         return [(f"plan ~{duration(planned)}", "dim"), (f"  actual {share}", "")]
     return [
@@ -96,13 +102,27 @@ def run_body(view: RunView, width: int, height: int) -> list[Line]:
     inner = width - 2
     head = [view.transport] if view.transport is not None else []
     head.append(_progress(view.state, inner))
+    proposal = view.state.proposal if view.state.ended is None else None
+    if proposal is not None:
+        head.append(_proposal(view.state, proposal, inner))
     if view.trouble:
         head.append(pad_line([("! ", "bad bold"), (view.trouble, "bad")], inner))
-    elif height > LOW or view.note:
-        head.append([(view.note, "dim")])
+    elif proposal is None and (height > LOW or view.note):
+        head.append(view.note)
     lines = [*head, *_middle(view, inner, height - len(head), roomy=height >= ROOMY)]
     lines += _history(view, inner, max(2, height - len(lines)))
     return [[(" ", ""), *line] for line in lines[:height]]
+
+
+def _proposal(state: RunState, proposal: Proposed, width: int) -> Line:
+    """What is proposed, and how long there is to answer: both are never cut."""
+    left = f"  stays in {duration(max(0.0, proposal.deadline_s - state.at_s))}"
+    room = width - len("? switch: ") - line_width([(left, "")])
+    return [
+        ("? switch: ", "accent bold"),
+        (fit(proposal.decision.what, max(1, room)), "bold"),
+        (left, "warning bold"),
+    ]
 
 
 def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
@@ -153,10 +173,19 @@ def _progress(state: RunState, width: int) -> Line:
 
 
 def _history(view: RunView, width: int, height: int) -> list[Line]:
-    title = heading("Log" if view.show_log else "Decisions", width, _trouble(view.state), "warning")
+    title = heading(_list_name(view), width, _trouble(view.state), "warning")
     if view.show_log:
         return [title, *_log(view.log, view.cursor, width, height - 1)]
     return [title, *_decisions(view, width, height - 1)]
+
+
+def _list_name(view: RunView) -> str:
+    """What is listed, what is looked for in it, and how much is newer than the line that is looked at."""
+    name = "Log" if view.show_log else "Decisions"
+    rows = len(view.log if view.show_log else view.decisions)
+    if view.find is not None:
+        name += f" /{view.find}{'▏' if view.typing else ''}  {rows:,} found"
+    return f"{name}  held, {view.cursor:,} newer: End" if view.cursor else name
 
 
 def _trouble(state: RunState) -> str:
@@ -168,13 +197,16 @@ def _trouble(state: RunState) -> str:
 
 def _decisions(view: RunView, width: int, height: int) -> list[Line]:
     """The latest at the bottom; the window follows the cursor."""
-    decisions = view.state.decisions
+    decisions = view.decisions
     if not decisions:
-        return [[(_nothing_yet(view), "dim")]]
+        return [[("nothing contains that" if view.state.decisions else _nothing_yet(view), "dim")]]
     chosen = max(0, len(decisions) - 1 - view.cursor)
     first = max(0, min(chosen - height // 2, len(decisions) - height))
     shown = decisions[first : first + height]
-    return [_decision(at_s, what, width, here=first + i == chosen) for i, (at_s, what) in enumerate(shown)]
+    return [
+        _decision(view.state, at_s, what, width, here=first + i == chosen)
+        for i, (at_s, what) in enumerate(shown)
+    ]
 
 
 def _nothing_yet(view: RunView) -> str:
@@ -185,12 +217,15 @@ def _nothing_yet(view: RunView) -> str:
     }.get(view.status, "none yet")
 
 
-def _decision(at_s: float, decision: Decision, width: int, *, here: bool) -> Line:
+def _decision(state: RunState, at_s: float, decision: Decision, width: int, *, here: bool) -> Line:
+    outcome = state.outcomes.get(decision.number) if decision.number and decision.kind == "switch" else None
+    came = f"{'in the end' if outcome.final else 'so far'} {gained(outcome)}: " if outcome else ""
     line = pad_line(
         [
             ("▸" if here else " ", "accent"),
             (f"{clock(at_s):>7} ", "dim"),
             (f"{decision.kind:<7} ", DECISION_STYLE.get(decision.kind, "")),
+            (came, "bold"),
             (decision.what, ""),
             (f"   {decision.saw}" if decision.saw else "", "dim"),
         ],
@@ -201,7 +236,9 @@ def _decision(at_s: float, decision: Decision, width: int, *, here: bool) -> Lin
 
 def _log(log: Sequence[LogLine], back: int, width: int, height: int) -> list[Line]:
     end = max(min(height, len(log)), len(log) - back)
-    shown = list(log)[max(0, end - height) : end]
+    shown = log[max(0, end - height) : end]
+    if not shown:
+        return [[("nothing contains that", "dim")]]
     return [pad_line([(f"{clock(line.at_s):>8} ", "dim"), (line.text, line.style)], width) for line in shown]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -60,15 +61,40 @@ def _now(state: RunState) -> float | None:
 
 def _axis(state: RunState, width: int) -> Axis:
     """From the first engine's start to the latest of plan, forecast and now."""
-    ends = [stage.end_s for stage in state.plan.stages] if state.plan else []
+    ends = [span.end_s for span in _plan_spans(state) if span.end_s is not None]
     ends += [state.forecast.p50] if state.forecast else []
     ends += [state.makespan_s] if state.makespan_s else []
     return Axis(0.0, max(ends, default=60.0), max(1, width))
 
 
 def _planned(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
-    spans = state.plan.spans if state.plan else ()
-    return gantt_rows(spans, max(1, state.gpu_count), Chart(axis, marks, now))
+    return gantt_rows(_plan_spans(state), max(1, state.gpu_count), Chart(axis, marks, now))
+
+
+def _plan_spans(state: RunState) -> list[Span]:
+    """What was planned at each time: each plan until it was replaced, then the one in force. Seconds since the start.
+
+    The approved plan counts from the start of the first engine, those that replaced it are on the run's clock.
+    """
+    start, from_s = state.started_s or 0.0, 0.0
+    plans = [(at_s - start, plan) for at_s, plan in state.former_plans]
+    plans += [(math.inf, state.plan)] if state.plan else []
+    spans: list[Span] = []
+    for number, (until_s, plan) in enumerate(plans):
+        shifted = [_shifted(span, start) for span in plan.spans] if number else plan.spans
+        spans += [_within(s, from_s, until_s) for s in shifted if s.start_s < until_s]
+        from_s = until_s
+    return [span for span in spans if span.end_s is None or span.end_s > span.start_s]
+
+
+def _within(span: Span, from_s: float, until_s: float) -> Span:
+    """The part of a span between two moments."""
+    start_s = max(span.start_s, from_s)
+    ready_s = None if span.ready_s is None else min(max(span.ready_s, start_s), until_s)
+    end_s = (
+        span.end_s if math.isinf(until_s) else min(until_s, math.inf if span.end_s is None else span.end_s)
+    )
+    return replace(span, start_s=start_s, ready_s=ready_s, end_s=end_s)
 
 
 def _actual(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
