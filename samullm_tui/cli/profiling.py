@@ -67,9 +67,7 @@ def profile(arguments: Namespace) -> int:
     return 1 if problems else 0
 
 
-def _measure(
-    subject: Subject, arguments: Namespace, given: Mapping[str, Scalar]
-) -> tuple[Measured, Fit]:
+def _measure(subject: Subject, arguments: Namespace, given: Mapping[str, Scalar]) -> tuple[Measured, Fit]:
     """Logs and steps are in a folder of their own, which stays only when an engine failed."""
     folder = Path(tempfile.mkdtemp(prefix="samullm-profile-"))
     probe = Probe(
