@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.gpu.facts import first_gpu
 from benchmarks.gpu.pieces import Found, Part, Piece, Table, main
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shape_folder, small_shapes_of
@@ -86,7 +87,7 @@ def _offline(place: Place) -> Found:
         "tokens": TOKENS[place.sizes],
     }
     on_cpu = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    on_gpu = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"}
+    on_gpu = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": first_gpu()}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu.offline"],
         input=json.dumps(question),

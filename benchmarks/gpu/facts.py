@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from msgspec import Struct
 
+from samullm_tui.domain.cluster import VISIBLE, visible_gpus
 from samullm_tui.engines.installed import Device, installed_vllm
 from samullm_tui.telemetry.gpu import driver_version, gpu_name
 from samullm_tui.telemetry.host import processor_name
 
-__all__ = ["Facts", "device_name", "facts_of", "nvidia_smi"]
+__all__ = ["Facts", "device_name", "facts_of", "first_gpu", "nvidia_smi"]
 
 CLOCKS = ("clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem", "power.limit", "persistence_mode")
 SMI_S = 20.0
@@ -50,11 +51,16 @@ def device_name(device: Device) -> str:
     return (gpu_name(0) if device == "gpu" else None) or processor_name()
 
 
-def nvidia_smi(fields: tuple[str, ...], gpu: int = 0) -> dict[str, str]:
-    """What nvidia-smi says of one GPU, without units; {} when it does not answer."""
+def first_gpu() -> str:
+    """GPU 0 as nvidia-smi and CUDA take it."""
+    return (visible_gpus(os.environ.get(VISIBLE)) or ("0",))[0]
+
+
+def nvidia_smi(fields: tuple[str, ...]) -> dict[str, str]:
+    """What nvidia-smi says of GPU 0, without units; {} when it does not answer."""
     command = [
         "nvidia-smi",
-        f"--id={gpu}",
+        f"--id={first_gpu()}",
         f"--query-gpu={','.join(fields)}",
         "--format=csv,noheader,nounits",
     ]

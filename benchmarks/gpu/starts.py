@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from benchmarks.gpu.engines import environment, memory_back_s, serve, used_bytes
+from benchmarks.gpu.facts import first_gpu
 from benchmarks.gpu.pieces import Found, NotHere, Part, Piece, Table, main
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shapes_of
@@ -81,7 +82,7 @@ def _sleep(place: Place, level: int) -> Found:
         text=True,
         check=False,
         timeout=max(place.left_s, 1.0),
-        env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"},
+        env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": first_gpu()},
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
