@@ -6,20 +6,21 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
 from benchmarks.gpu.place import Place
+from benchmarks.gpu.shapes import context_of, shape_folder
 from samullm_tui.domain.application import LLM, Scalar
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import Started
 from samullm_tui.engines.vllm_engine import VllmEngine
 from samullm_tui.telemetry.gpu import sample_gpus
 
-__all__ = ["Served", "environment", "memory_back_s", "serve", "used_bytes"]
+__all__ = ["Served", "environment", "mark_compiled", "memory_back_s", "serve", "used_bytes", "warm_starts"]
 
 MEMORY_BACK_S = 60.0
 LOOK_S = 0.02
@@ -63,6 +64,29 @@ async def serve(
         yield Served(engine, await engine.start(), steps)
     finally:
         await engine.stop()
+
+
+def mark_compiled(place: Place, shape: str) -> None:
+    """Engines of a shape have started on this machine: what they compiled is in vLLM's own cache."""
+    (place.folder("compiled-shapes") / shape).touch()
+
+
+def warm_starts(place: Place, shapes: Sequence[str]) -> None:
+    """Starts an engine of each shape that has not started on this machine, so that the next start is a usual one.
+
+    On a CPU nothing is compiled. Raises EngineStartError.
+    """
+    for shape in shapes:
+        if place.device == "gpu" and not (place.folder("compiled-shapes") / shape).exists():
+            asyncio.run(_start_once(place, shape))
+            mark_compiled(place, shape)
+
+
+async def _start_once(place: Place, shape: str) -> None:
+    folder = str(shape_folder(place, shape))
+    arguments = {"load_format": "dummy"}
+    async with serve(place, shape, folder, arguments, context=context_of(place), logged=False):
+        pass
 
 
 @contextmanager

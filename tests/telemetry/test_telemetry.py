@@ -139,6 +139,16 @@ def test_processes_and_divided_gpus_are_told_where_the_driver_tells(ask: Ask) ->
     assert told == [processes, [1]]
 
 
+def test_a_gpu_that_is_divided_is_named_before_a_run_is_planned_on_it(ask: Ask) -> None:
+    body = """
+        from samullm_tui.supervisor.machine import choose_machine
+        answer = [note for note in choose_machine(None, "vllm").notes if "MIG" in note]
+    """
+    assert ask(body, count=2) == []
+    (note,) = ask(body, count=2, mig=1)
+    assert note.startswith("GPU 1 is divided into MIG instances")
+
+
 def test_one_look_without_a_thread(ask: Ask) -> None:
     assert ask("answer = sample_gpus()", count=2) == [sample(0), sample(1)]
 
