@@ -21,7 +21,22 @@ from benchmarks.gpu.place import Place, place_from
 from benchmarks.table import print_table
 from samullm_tui.domain.errors import SamullmError
 
-__all__ = ["Found", "NotHere", "Part", "Piece", "Table", "main", "part_file", "read_part", "table_text"]
+__all__ = [
+    "NOT_HERE",
+    "Found",
+    "NotHere",
+    "Part",
+    "Piece",
+    "Table",
+    "causes_of",
+    "main",
+    "part_file",
+    "read_part",
+    "table_text",
+]
+
+NOT_HERE = "not here: "
+"""So begins the cause of what this device cannot do: it is no failure."""
 
 Found = dict[str, Any]
 """What one part measured, as it stands in its JSON."""
@@ -67,9 +82,6 @@ def main(piece: Piece) -> None:
     for part, cause in causes.items():
         print(f"{piece.name}, {part}: {cause}")
     raise SystemExit(1 if any(not cause.startswith(NOT_HERE) for cause in causes.values()) else 0)
-
-
-NOT_HERE = "not here: "
 
 
 def _measured(piece: Piece, part: Part, place: Place) -> str:
