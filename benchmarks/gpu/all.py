@@ -15,6 +15,7 @@ import sys
 from benchmarks.gpu.check import findings
 from benchmarks.gpu.pieces import NOT_HERE, Piece, causes_of, read_part, table_text
 from benchmarks.gpu.place import PIECE_S, Place, place_from
+from benchmarks.gpu.verbs import end_runs
 from benchmarks.table import print_table
 
 PIECES = ("hardware", "iterations", "makespan", "starts", "application", "sharing", "dispatcher")
@@ -57,12 +58,13 @@ def _run(place: Place, name: str) -> str:
         return "not begun: the time is up"
     sized = ("--device", place.device, "--sizes", place.sizes, "--results", str(place.results))
     command = [sys.executable, "-m", f"benchmarks.gpu.{name}", *sized, "--budget-s", f"{budget_s:.0f}"]
-    # A session of its own, so that its children end with it; engines end by their keepers.
+    # A session of its own, so that its children end with it; engines end by their keepers, runs by their end.
     with subprocess.Popen(command, start_new_session=True) as process:
         try:
             status = process.wait(timeout=budget_s + SLACK_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            end_runs(place)
             return f"ended by force after {budget_s + SLACK_S:.0f} s"
     return "" if status in {0, 1} else f"ended with status {status}"
 
