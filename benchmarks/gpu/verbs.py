@@ -16,6 +16,7 @@ from samullm_tui.domain.errors import EngineError, Problem
 __all__ = ["end_runs", "samullm"]
 
 LIST_S = 60.0
+ENDED = {"succeeded", "failed", "stopped"}
 
 
 def samullm(place: Place, *arguments: str, timeout_s: float) -> Any:
@@ -43,6 +44,6 @@ def samullm(place: Place, *arguments: str, timeout_s: float) -> Any:
 def end_runs(place: Place) -> None:
     """A run outlives the verb that started it: ends those of the place's home. Their keepers end the engines."""
     for run in samullm(place, "runs", timeout_s=LIST_S)["runs"]:
-        if run["status"] == "running":
+        if run["pid"] is not None and run["status"] not in ENDED:
             with suppress(ProcessLookupError):
                 os.kill(run["pid"], signal.SIGKILL)
