@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.gpu import makespan
+from benchmarks.gpu import makespan, sharing
+from benchmarks.gpu.engines import Served
 from benchmarks.gpu.pieces import Found, NotHere, Part, Piece, Table, main, read_part
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import SHAPES, words
 from benchmarks.gpu.sharegpt import draw_lengths
 from samullm_tui.domain.errors import EngineError, Problem
+from samullm_tui.domain.plan import Replica
+from samullm_tui.engines.protocol import GenerateRequest, Started
+from samullm_tui.engines.step_log import EngineSetup
 from samullm_tui.forecast.checkpoint import shape_from_config
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
 from samullm_tui.latency.profile import Profile
 
 CALLS: list[str] = []
+SETUP = EngineSetup(
+    max_num_seqs=8,
+    max_num_batched_tokens=256,
+    max_model_len=1024,
+    block_size=16,
+    kv_blocks=100,
+    dtype="bfloat16",
+    asynchronous=True,
+)
 
 
 @pytest.fixture
@@ -114,16 +132,12 @@ def test_the_makespan_table_holds_a_run_against_the_simulator(
     profile = Profile(iteration=IterationLatency((0.01, 0.001, 1e-5, *[0.0] * (len(COEFFICIENTS) - 3))))
     monkeypatch.setattr(makespan, "profile_of_shape", lambda *_: profile)
     prompt, output = draw_lengths(40, 1024, np.random.default_rng(0))
-    setup = {
-        "max_num_seqs": 8,
-        "max_num_batched_tokens": 256,
-        "max_model_len": 1024,
-        "block_size": 16,
-        "kv_blocks": 100,
-        "dtype": "bfloat16",
-        "asynchronous": True,
+    run: Found = {
+        "setup": msgspec.to_builtins(SETUP),
+        "prompt": prompt.tolist(),
+        "output": output.tolist(),
+        "sent_s": [0.0] * 40,
     }
-    run: Found = {"setup": setup, "prompt": prompt.tolist(), "output": output.tolist(), "sent_s": [0.0] * 40}
     run["arrived_s"] = [0.01 * index for index in range(40)]
     trace = makespan.simulated(run, profile, "arrived_s")
     assert trace.preemptions > 0
@@ -142,6 +156,51 @@ def test_the_makespan_table_holds_a_run_against_the_simulator(
         "+0.0%",
     )
     assert later[3] == "-9.1%"
+
+
+class Neighbour:
+    """An engine whose steps take twice as long while another one works: it says so in its log of steps."""
+
+    working: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, name: str, steps: Path) -> None:
+        self.replica, self.steps = Replica(name, (0,)), steps
+        steps.with_name(steps.name + ".json").write_bytes(msgspec.json.encode(SETUP))
+        steps.touch()
+
+    async def generate(self, request: GenerateRequest) -> None:
+        Neighbour.working[self.replica.llm] += 1
+        try:
+            await asyncio.sleep(0.01)
+            step_s = 0.01 * len(+Neighbour.working)
+            with self.steps.open("a") as file:
+                tokens = request.prompt_tokens
+                file.write(f"1,{tokens},{tokens},0,0,{step_s}\n" * 20)
+        finally:
+            Neighbour.working[self.replica.llm] -= 1
+
+    async def failed(self) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+
+def test_the_sharing_table_says_how_much_slower_each_is_beside_the_other(
+    monkeypatch: pytest.MonkeyPatch, place: Place
+) -> None:
+    @asynccontextmanager
+    async def serve(place: Place, name: str, *_: object, **__: object) -> AsyncIterator[Served]:
+        steps = place.results / f"{name}.csv"
+        yield Served(Neighbour(name, steps), Started(1.0), steps)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sharing, "serve", serve)
+    monkeypatch.setattr(sharing, "shape_folder", lambda *_: place.results)
+    monkeypatch.setattr(sharing, "FOR_S", {"small": 0.3})
+    found = asyncio.run(sharing._measure(place))
+    rows = sharing.table(place, {"two LLMs": found}).rows
+    assert [row[:2] for row in rows] == [
+        (llm, phase) for llm in ("small-llama", "small-qwen3") for phase in ("decoding", "prompts")
+    ]
+    assert all(1.5 < float(slower) <= 2.0 for row in rows for slower in row[3:]), rows
 
 
 def test_drawn_lengths_are_sharegpts_and_fit_in_the_context() -> None:
