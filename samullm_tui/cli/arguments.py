@@ -243,6 +243,12 @@ def _profile_verb(verbs: Verbs[Parser]) -> None:
     parser.add_argument("--context", type=_positive, metavar="N", help="default: the checkpoint's")
     for name in ("max-num-seqs", "max-num-batched-tokens"):
         parser.add_argument(f"--{name}", type=_positive, metavar="N", help="default: the engine's")
+    text = (
+        "a further engine argument, as an application gives it, such as load_format=dummy (may be repeated)"
+    )
+    parser.add_argument("--argument", action="append", default=[], metavar="NAME=VALUE", help=text)
+    text = "how often to start the engines (default 2, once where that would take over three minutes)"
+    parser.add_argument("--starts", type=_positive, metavar="N", help=text)
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of everything drawn (default 0)")
     text = "also write it here (default: only where forecasts look for it)"
     parser.add_argument("-o", "--output", type=Path, metavar="PROFILE.json", help=text)

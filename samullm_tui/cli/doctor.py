@@ -14,7 +14,7 @@ from samullm_tui.domain.event import GpuSample, HostSample
 from samullm_tui.engines.installed import INSTALL_HINT, installed_vllm
 from samullm_tui.locations import APPS, home
 from samullm_tui.supervisor.machine import choose_machine
-from samullm_tui.telemetry.gpu import driver_version, sample_gpus
+from samullm_tui.telemetry.gpu import driver_version, gpu_processes, sample_gpus
 from samullm_tui.telemetry.host import sample_host
 
 __all__ = ["doctor"]
@@ -78,7 +78,10 @@ def _gpu_text(gpu: GpuSample) -> str:
     if gpu.memory_total_bytes is None or gpu.memory_used_bytes is None:
         return "memory not known"
     free = gpu.memory_total_bytes - gpu.memory_used_bytes
-    return f"{free / GIB:.0f} of {gpu.memory_total_bytes / GIB:.0f} GiB free"
+    users = "".join(
+        f", {size / GIB:.1f} with process {pid}" for pid, size in gpu_processes(gpu.index).items()
+    )
+    return f"{free / GIB:.0f} of {gpu.memory_total_bytes / GIB:.0f} GiB free{users}"
 
 
 def _vllm() -> Finding:

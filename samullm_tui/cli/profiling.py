@@ -8,7 +8,8 @@ import shutil
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ from msgspec import to_builtins
 from samullm_tui.cli.output import print_json, print_table, say, seconds
 from samullm_tui.cli.profile_subject import NAME, Subject, subject_of
 from samullm_tui.domain.application import LLM, Scalar
-from samullm_tui.domain.errors import EngineError, InputError
+from samullm_tui.domain.errors import EngineError, InputError, Problem
 from samullm_tui.engines.installed import InstalledVllm, require_vllm
 from samullm_tui.engines.profiling import Measured, Probe, measure
 from samullm_tui.engines.step_log import write_steps
@@ -29,10 +30,13 @@ from samullm_tui.latency.fit import Fit, fit
 from samullm_tui.latency.profile import Profile, Provenance
 from samullm_tui.telemetry.gpu import driver_version, gpu_name
 from samullm_tui.telemetry.host import processor_name
+from samullm_tui.workload.parameters import check_engine
+from samullm_tui.workload.problems import Problems
 
 __all__ = ["profile"]
 
 ENGINE_ARGUMENTS = ("max_num_seqs", "max_num_batched_tokens")
+"""Those that have an option of their own."""
 
 
 def profile(arguments: Namespace) -> int:
@@ -41,6 +45,7 @@ def profile(arguments: Namespace) -> int:
         from samullm_tui.cli.hardware import hardware
 
         return hardware(arguments)
+    given = _given(arguments)
     subject = subject_of(arguments)
     gpu = subject.cluster.gpu
     vllm = require_vllm(gpu.kind)
@@ -49,8 +54,8 @@ def profile(arguments: Namespace) -> int:
     for file in [*files, *([arguments.iterations.absolute()] if arguments.iterations else [])]:
         check_writable(file.parent)
     began_s = time.monotonic()
-    measured, fitted = _measure(subject, arguments)
-    found = _profile(subject, arguments, vllm, measured, fitted)
+    measured, fitted = _measure(subject, arguments, given)
+    found = _profile(subject, arguments.tp, given, vllm, measured, fitted)
     problems = _write(found, files, measured, arguments.iterations)
     took_s = time.monotonic() - began_s
     if arguments.json:
@@ -62,7 +67,7 @@ def profile(arguments: Namespace) -> int:
     return 1 if problems else 0
 
 
-def _measure(subject: Subject, arguments: Namespace) -> tuple[Measured, Fit]:
+def _measure(subject: Subject, arguments: Namespace, given: Mapping[str, Scalar]) -> tuple[Measured, Fit]:
     """Logs and steps are in a folder of their own, which stays only when an engine failed."""
     folder = Path(tempfile.mkdtemp(prefix="samullm-profile-"))
     probe = Probe(
@@ -71,7 +76,7 @@ def _measure(subject: Subject, arguments: Namespace) -> tuple[Measured, Fit]:
             checkpoint=subject.place,
             lengths=NAME,
             context=arguments.context,
-            engine=_given(arguments),
+            engine=given,
         ),
         replicas=subject.replicas,
         device=subject.cluster.gpu.kind,
@@ -79,6 +84,7 @@ def _measure(subject: Subject, arguments: Namespace) -> tuple[Measured, Fit]:
         folder=folder,
         vocab=subject.shape.vocab,
         load_s=arguments.seconds,
+        starts=arguments.starts,
     )
     rng = np.random.default_rng(arguments.seed)
     keep = False
@@ -97,20 +103,48 @@ def _measure(subject: Subject, arguments: Namespace) -> tuple[Measured, Fit]:
 
 
 def _given(arguments: Namespace) -> dict[str, Scalar]:
-    return {name: value for name in ENGINE_ARGUMENTS if (value := getattr(arguments, name)) is not None}
+    """The engine arguments that were given, checked like an application's. Raises InputError."""
+    given: dict[str, Scalar] = {}
+    for text in arguments.argument:
+        name, equals, value = text.partition("=")
+        if not equals or name in given:
+            right = "NAME=VALUE, each name once, such as load_format=dummy"
+            raise InputError(Problem(text, "--argument", "not one engine argument", right))
+        given[name] = _scalar(value)
+    problems = Problems("")
+    checked = check_engine(given, "--argument", problems)
+    if problems:
+        raise InputError(problems.all())
+    own = {name: value for name in ENGINE_ARGUMENTS if (value := getattr(arguments, name)) is not None}
+    return checked | own
+
+
+def _scalar(text: str) -> Scalar:
+    """`true` and `false`, a number, else the text itself."""
+    if text in {"true", "false"}:
+        return text == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 def _profile(
-    subject: Subject, arguments: Namespace, vllm: InstalledVllm, measured: Measured, fitted: Fit
+    subject: Subject,
+    tp: int,
+    given: Mapping[str, Scalar],
+    vllm: InstalledVllm,
+    measured: Measured,
+    fitted: Fit,
 ) -> Profile:
     steps = measured.steps
-    provenance = _provenance(subject, arguments, vllm, measured, fitted)
+    provenance = _provenance(subject, given, vllm, measured, fitted)
     beside = f", {provenance.beside} more beside" if provenance.beside else ""
     return Profile(
         iteration=fitted.latency,
         checkpoint=subject.checkpoint,
         gpu=subject.cluster.gpu.name,
-        tp=arguments.tp,
+        tp=tp,
         engine=f"vLLM {vllm.version} ({vllm.build.upper()} build)",
         source=f"measured on {provenance.device} on {provenance.date}, {fitted.rows:,} steps{beside}",
         load_s=measured.warm_start_s,
@@ -126,7 +160,7 @@ def _profile(
 
 
 def _provenance(
-    subject: Subject, arguments: Namespace, vllm: InstalledVllm, measured: Measured, fitted: Fit
+    subject: Subject, given: Mapping[str, Scalar], vllm: InstalledVllm, measured: Measured, fitted: Fit
 ) -> Provenance:
     setup, on_gpu = measured.steps.setup, subject.cluster.gpu.kind == "gpu"
     return Provenance(
@@ -138,7 +172,7 @@ def _provenance(
         dtype=setup.dtype,
         asynchronous=setup.asynchronous,
         max_model_len=setup.max_model_len,
-        arguments=_given(arguments),
+        arguments=given,
         beside=len(subject.replicas) - 1,
         starts_s=measured.starts_s,
         rows=fitted.rows,

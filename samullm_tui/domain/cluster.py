@@ -8,10 +8,21 @@ from msgspec import Struct
 
 from samullm_tui.domain.errors import ClusterError, Problem
 
-__all__ = ["MAX_GPUS", "PRESETS", "Cluster", "GpuType", "cluster_from_preset", "with_gpus"]
+__all__ = [
+    "MAX_GPUS",
+    "PRESETS",
+    "VISIBLE",
+    "Cluster",
+    "GpuType",
+    "cluster_from_preset",
+    "visible_gpus",
+    "with_gpus",
+]
 
 GIB = 1024**3
 MAX_GPUS = 64
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable by which whoever shares a machine out says which of its GPUs are ours."""
 
 
 class GpuType(Struct, frozen=True):
@@ -70,6 +81,22 @@ def cluster_from_preset(text: str) -> Cluster:
         raise ClusterError(Problem(text, "", f"{count!r} is not a number of GPUs", right))
     gpu = PRESETS[name]
     return Cluster(name=text, gpu=gpu, gpus=int(count), islands=islands_of(int(count), gpu.island_gpus))
+
+
+def visible_gpus(listed: str | None) -> tuple[str, ...] | None:
+    """The entries of CUDA_VISIBLE_DEVICES: numbers in PCI order, or UUIDs of GPUs or of MIG instances. None: all GPUs.
+
+    GPU k of this program is the k-th of them, as in every CUDA program. What stands behind an entry that is empty or
+    negative does not count, as CUDA has it.
+    """
+    if listed is None:
+        return None
+    entries = []
+    for entry in (part.strip() for part in listed.split(",")):
+        if not entry or entry.startswith("-"):
+            break
+        entries.append(entry)
+    return tuple(entries)
 
 
 def with_gpus(cluster: Cluster, gpus: int) -> Cluster:

@@ -134,8 +134,9 @@ def _arithmetic(
 ) -> Iterator[Rate]:
     for name, short in DTYPES.items():
         for m, k, n in shapes:
-            left = torch.ones(m, k, dtype=getattr(torch, name), device=device)
-            right = torch.ones(k, n, dtype=getattr(torch, name), device=device)
+            # Random numbers: a GPU multiplies equal ones with less power, and so faster than any LLM's.
+            left = torch.randn(m, k, device=device).to(getattr(torch, name))
+            right = torch.randn(k, n, device=device).to(getattr(torch, name))
             work = 2.0 * m * k * n
             rate = watch.rate(short, f"{m}×{k}×{n}", work, partial(torch.matmul, left, right))
             yield rate

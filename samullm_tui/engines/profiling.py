@@ -35,6 +35,7 @@ class Probe(Struct, frozen=True, kw_only=True):
     """What to measure: `llm` on each of `replicas` at the same time, which share the machine but no GPU.
 
     `vocab` bounds the token ids of the prompts. `load_s` is how long steps are measured. Logs go to `folder`.
+    `starts`: how often the engines are started; None: STARTS times, fewer where that would take longer than MOST_S.
     """
 
     llm: LLM
@@ -44,6 +45,7 @@ class Probe(Struct, frozen=True, kw_only=True):
     folder: Path
     vocab: int
     load_s: float
+    starts: int | None = None
 
 
 class Steps(Struct, frozen=True):
@@ -74,15 +76,16 @@ async def measure(probe: Probe, rng: np.random.Generator, tell: Tell) -> Measure
     when it raises or is cancelled. Raises EngineStartError, EngineError, ProfileError (too few steps).
     """
     began_s = time.monotonic()
-    tell(f"start 1 of {STARTS}: {len(probe.replicas)} × {probe.llm.checkpoint}")
+    wanted = probe.starts or STARTS
+    tell(f"start 1 of {wanted}: {len(probe.replicas)} × {probe.llm.checkpoint}")
     async with _serving(probe, 1, tell) as (engines, started):
         steps = await _steps(probe, engines, started[0].kv_blocks, rng, tell)
     starts = [tuple(one.load_s for one in started)]
-    for start in range(2, STARTS + 1):
-        if time.monotonic() - began_s + max(starts[-1]) > MOST_S:
+    for start in range(2, wanted + 1):
+        if probe.starts is None and time.monotonic() - began_s + max(starts[-1]) > MOST_S:
             tell(f"no start {start}: it would end more than {MOST_S:.0f} s after the first began")
             break
-        tell(f"start {start} of {STARTS}: what the first had to read and compile is in caches now")
+        tell(f"start {start} of {wanted}: what the first had to read and compile is in caches now")
         async with _serving(probe, start, tell) as (_, started):
             starts.append(tuple(one.load_s for one in started))
     return Measured(steps, tuple(starts))

@@ -1,8 +1,9 @@
 """Every step of a vLLM engine as a row of CSV, written from inside the engine.
 
 `--scheduler-cls samullm_tui.engines.step_log.logged_scheduler` makes vLLM's engine core call `logged_scheduler`, which
-gives it the scheduler that it would have chosen by itself, with two methods that also keep a log. Nothing of vLLM is
-imported here: what is used of it (0.32) are `schedule`, `update_from_output`, `requests` and the configuration.
+gives it the scheduler that it would have chosen by itself, with three methods that also keep a log. Nothing of vLLM is
+imported here: what is used of it (0.26 to 0.32) are `schedule`, `update_from_output`, `add_request`, `requests` and the
+configuration.
 
 A step's latency is the time from the end of the step before to its own end, as long as the engine has something to do;
 of the first step after a pause it is the time since it was scheduled. So the steps of a busy time add up to that time,
@@ -33,6 +34,7 @@ __all__ = [
     "StepLog",
     "Work",
     "logged_scheduler",
+    "read_arrivals",
     "read_setup",
     "read_steps",
     "work_of",
@@ -40,7 +42,9 @@ __all__ = [
 ]
 
 STEPS = "SAMULLM_STEPS"
-"""The environment variable with the path of the CSV; beside it, with `.json` added, stands the engine's setup."""
+"""The environment variable with the path of the CSV. Beside it, with `.json` added, stands the engine's setup, and with
+`.arrivals` the monotonic time of each request's arrival.
+"""
 SCHEDULER = "samullm_tui.engines.step_log.logged_scheduler"
 HEADER = ",".join(COLUMNS) + "\n"
 
@@ -120,6 +124,7 @@ def logged_scheduler(vllm_config: Any, **arguments: Any) -> Any:
     # Line by line: one write of 40 bytes a step, microseconds, and nothing is lost when the engine is killed.
     file = path.open("a", buffering=1, encoding="ascii")
     _attach(scheduler, StepLog(file.write))
+    _attach_arrivals(scheduler, _arrivals_file(path).open("a", buffering=1, encoding="ascii").write)
     return scheduler
 
 
@@ -146,6 +151,16 @@ def _attach(scheduler: Any, log: StepLog) -> None:
     scheduler.schedule, scheduler.update_from_output = logged_schedule, logged_update
 
 
+def _attach_arrivals(scheduler: Any, write: Callable[[str], object]) -> None:
+    add_request = scheduler.add_request
+
+    def logged_add(*args: Any, **kwargs: Any) -> Any:
+        write(f"{time.monotonic():.6f}\n")
+        return add_request(*args, **kwargs)
+
+    scheduler.add_request = logged_add
+
+
 def _setup_of(vllm_config: Any, scheduler: Any) -> EngineSetup:
     config = vllm_config.scheduler_config
     return EngineSetup(
@@ -161,6 +176,17 @@ def _setup_of(vllm_config: Any, scheduler: Any) -> EngineSetup:
 
 def _setup_file(path: Path) -> Path:
     return path.with_name(path.name + ".json")
+
+
+def _arrivals_file(path: Path) -> Path:
+    return path.with_name(path.name + ".arrivals")
+
+
+def read_arrivals(path: Path, since_s: float) -> list[float]:
+    """When requests reached the scheduler that logs to `path`: monotonic seconds from `since_s` on, in order."""
+    file = _arrivals_file(path)
+    moments = map(float, file.read_text().split()) if file.exists() else ()
+    return [moment_s for moment_s in moments if moment_s >= since_s]
 
 
 def read_setup(path: Path) -> EngineSetup:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from samullm_tui.domain.application import LLM, Scalar
+from samullm_tui.domain.cluster import VISIBLE
 from samullm_tui.domain.errors import EngineStartError, Problem
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.installed import Device
@@ -56,9 +57,11 @@ def serve_command(
     api_key: str,
     python: str = "python",
     steps: str = "",
+    visible: tuple[str, ...] | None = None,
 ) -> Command:
     """Serves `checkpoint` (a folder or a Hugging Face id) on the replica's GPUs, on 127.0.0.1:`port`.
 
+    `visible`: the GPUs that there are, where the caller's environment lists them.
     `steps` is a file to log every step to (step_log). The key stands in the environment: an argument would be readable by everybody. Raises EngineStartError when the
     engine arguments of `llm` are not an application's to set.
     """
@@ -85,7 +88,7 @@ def serve_command(
         "SPT_NOENV": "1",
         **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if is_folder else {}),
         **({STEPS: steps} if steps else {}),
-        **_device_env(replica, device),
+        **_device_env(replica, device, visible),
     }
     return Command(argv, env)
 
@@ -133,9 +136,13 @@ def _flag(option: str, value: Scalar) -> Iterator[str]:
         yield f"--{dashed}={value}"
 
 
-def _device_env(replica: Replica, device: Device) -> dict[str, str]:
+def _device_env(replica: Replica, device: Device, visible: tuple[str, ...] | None) -> dict[str, str]:
     if device == "gpu":
-        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus)), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        if visible is not None and max(replica.gpus) >= len(visible):
+            wrong = f"GPU {max(replica.gpus)} is not among the {len(visible)} of {VISIBLE}"
+            raise EngineStartError(Problem(replica.name, "", wrong))
+        gpus = map(str, replica.gpus) if visible is None else (visible[gpu] for gpu in replica.gpus)
+        return {VISIBLE: ",".join(gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     # Each slot is a core. Binding is only wanted where vLLM insists on it: between tensor-parallel workers.
     bind = "nobind" if replica.tp == 1 else "|".join(map(str, replica.gpus))
-    return {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": bind, "CUDA_VISIBLE_DEVICES": ""}
+    return {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": bind, VISIBLE: ""}

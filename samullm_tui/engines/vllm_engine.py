@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from samullm_tui.domain.application import LLM
+from samullm_tui.domain.cluster import VISIBLE, visible_gpus
 from samullm_tui.domain.errors import EngineError, EngineStartError, Problem, SamullmError
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.checkpoint import check_checkpoint
@@ -35,8 +36,8 @@ IN_FLIGHT = {"cpu": 64, "gpu": 256}
 STALL_S = 300.0
 LOG_TAIL_BYTES = 64 * 1024
 PORT_TAKEN = "Address already in use"
-# What the caller's environment must not decide: other GPUs, another key.
-DROPPED = ("VLLM_API_KEY", "CUDA_VISIBLE_DEVICES")
+# What the caller's environment must not decide: another key; which of its GPUs an engine gets.
+DROPPED = ("VLLM_API_KEY", VISIBLE)
 FIRST_TOKEN = GenerateRequest(key=0, prompt="a", sampling={"max_tokens": 1, "min_tokens": 1})
 
 
@@ -125,6 +126,7 @@ class VllmEngine:
                 api_key=key,
                 python=self._python,
                 steps=self._steps,
+                visible=visible_gpus(os.environ.get(VISIBLE)),
             )
             inherited = {name: value for name, value in os.environ.items() if name not in DROPPED}
             self._log_start = self._log.stat().st_size if self._log.exists() else 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from samullm_tui.domain.cluster import Cluster, cluster_from_preset
+from samullm_tui.domain.cluster import VISIBLE, Cluster, cluster_from_preset
 from samullm_tui.domain.event import EngineKind
 from samullm_tui.engines.installed import installed_vllm
 from samullm_tui.locations import profiles_dir
-from samullm_tui.telemetry.gpu import detect_cluster
+from samullm_tui.telemetry.gpu import detect_cluster, divided_gpus
 from samullm_tui.workload.cluster_file import load_cluster
 
 __all__ = ["Machine", "choose_machine"]
@@ -38,10 +38,18 @@ def choose_machine(cluster: str | None, engine: EngineKind | None) -> Machine:
         return Machine(load_cluster(cluster), engine, tuple(notes))
     if detected:
         notes.append(f"cluster: the {detected.title} of this machine")
+        notes += _divided()
         return Machine(detected, engine, tuple(notes))
     preset = CPU_PRESET if engine == "vllm" else DEFAULT_PRESET
     notes.append(f"cluster: the preset {preset}, because this machine has no GPU")
     return Machine(cluster_from_preset(preset), engine, tuple(notes))
+
+
+def _divided() -> list[str]:
+    return [
+        f"GPU {gpu} is divided into MIG instances: name those in {VISIBLE}, an engine gets no more than one"
+        for gpu in divided_gpus()
+    ]
 
 
 def _skipped_profiles() -> list[str]:

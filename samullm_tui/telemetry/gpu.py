@@ -14,7 +14,16 @@ from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.sanitise import sanitise_line
 from samullm_tui.telemetry.nvml import Nvml
 
-__all__ = ["GpuSampler", "detect_cluster", "driver_version", "gpu_name", "gpu_type", "sample_gpus"]
+__all__ = [
+    "GpuSampler",
+    "detect_cluster",
+    "divided_gpus",
+    "driver_version",
+    "gpu_name",
+    "gpu_processes",
+    "gpu_type",
+    "sample_gpus",
+]
 
 
 def driver_version() -> str | None:
@@ -41,6 +50,24 @@ def sample_gpus() -> tuple[GpuSample, ...]:
     nvml = Nvml()
     try:
         return tuple(nvml.sample(index) for index in range(nvml.count))
+    finally:
+        nvml.close()
+
+
+def gpu_processes(index: int) -> dict[int, int]:
+    """Bytes of a GPU's memory by process id; {} where the driver does not tell, as in many containers."""
+    nvml = Nvml()
+    try:
+        return nvml.processes(index) or {}
+    finally:
+        nvml.close()
+
+
+def divided_gpus() -> tuple[int, ...]:
+    """GPUs that are divided into MIG instances: an engine would get one of those, and not what the GPU has."""
+    nvml = Nvml()
+    try:
+        return tuple(index for index in range(nvml.count) if nvml.divided(index))
     finally:
         nvml.close()
 
@@ -129,7 +156,7 @@ GENERIC_FLOPS_PER_BYTE = 150.0
 
 
 def detect_cluster() -> Cluster | None:
-    """The GPUs of this machine, in the driver's numbering (PCI order); None without any.
+    """The GPUs of this machine, in PCI order or as CUDA_VISIBLE_DEVICES lists them; None without any.
 
     A cluster has one kind of GPU: on a mixed machine it is that of GPU 0, up to the first of another kind.
     """

@@ -1,13 +1,17 @@
 """The NVIDIA management library, asked so that no missing library, right or device stops anyone.
 
 `pynvml` is imported at the first question: the console's first screen does without it.
+
+GPUs are counted as CUDA programs count them: by CUDA_VISIBLE_DEVICES where that is set, else as the driver does.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from samullm_tui.domain.cluster import VISIBLE, visible_gpus
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.sanitise import sanitise_line
 
@@ -24,6 +28,7 @@ class Nvml:
         import pynvml
 
         self._nvml: Any = pynvml
+        self._visible = visible_gpus(os.environ.get(VISIBLE))
         self.problem = ""
         self._open = False
         try:
@@ -41,8 +46,12 @@ class Nvml:
 
     @property
     def count(self) -> int:
-        """How many GPUs there are; 0 without a session."""
-        return self._ask(self._nvml.nvmlDeviceGetCount) or 0 if self._open else 0
+        """How many GPUs there are for us; 0 without a session. An entry that names none ends the list, as in CUDA."""
+        there = self._ask(self._nvml.nvmlDeviceGetCount) or 0 if self._open else 0
+        if self._visible is None or not there:
+            return there
+        names = (int(e) < there if e.isdecimal() else self._named(e) is not None for e in self._visible)
+        return next((k for k, known in enumerate(names) if not known), len(self._visible))
 
     @property
     def driver_version(self) -> str | None:
@@ -90,8 +99,26 @@ class Nvml:
         status = self._ask(nvml.nvmlDeviceGetP2PStatus, *handles, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
         return None if status is None else status == nvml.NVML_P2P_STATUS_OK
 
+    def divided(self, index: int) -> bool | None:
+        """Whether the GPU is divided into MIG instances: then programs get one of those, never the whole."""
+        mode = self._ask(self._nvml.nvmlDeviceGetMigMode, self._handle(index))
+        return None if mode is None else bool(mode[0])
+
+    def processes(self, index: int) -> dict[int, int] | None:
+        """Bytes of the GPU's memory by process id, as the driver's name space has it. Those it does not tell are 0."""
+        found = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle(index))
+        return None if found is None else {one.pid: one.usedGpuMemory or 0 for one in found}
+
     def _handle(self, index: int) -> Any:
-        return self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
+        if self._visible is None:
+            return self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
+        return self._named(self._visible[index]) if index < len(self._visible) else None
+
+    def _named(self, entry: str) -> Any:
+        """The device that an entry of CUDA_VISIBLE_DEVICES names."""
+        if entry.isdecimal():
+            return self._ask(self._nvml.nvmlDeviceGetHandleByIndex, int(entry))
+        return self._ask(self._nvml.nvmlDeviceGetHandleByUUID, entry)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         if None in arguments:  # a device without a handle knows nothing

@@ -115,7 +115,7 @@ class _Reader:
                 f"{place}.checkpoint",
                 self.problems,
                 allow_outside=self.allow_outside,
-                any_format=engine.get("load_format") in ("auto", "pt"),
+                any_format=engine.get("load_format") in ("auto", "pt", "dummy"),
             )
         for size in sorted({size for size in model.tp if model.tp.count(size) > 1}):
             self.problems.add(f"{place}.tp", f"{size} stands there twice", "each once")

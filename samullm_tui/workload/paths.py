@@ -46,7 +46,7 @@ def checkpoint_place(
 ) -> str:
     """The checkpoint as engines take it: folders resolved, ids as they are. Reports what is wrong with it.
 
-    `any_format`: weights may be in other formats than safetensors.
+    `any_format`: weights may be in other formats than safetensors, or made up by the engine.
     """
     if text.startswith("tiny:"):
         if text not in TINY:

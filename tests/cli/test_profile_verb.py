@@ -41,6 +41,9 @@ def folder_with(path: Path, config: str) -> Path:
         (("tiny:llama", "--cluster", "a100-80g:8"), ["--cluster", "this machine has no GPU"]),
         (("tiny:llama", "--cluster", "toaster:2"), ["toaster", "a100-80g"]),
         (("tiny:llama", "--hardware"), ["--hardware", "CHECKPOINT"]),
+        (("tiny:llama", "--argument", "load_format"), ["load_format", "NAME=VALUE"]),
+        (("tiny:llama", "--argument", "block_size=many"), ["--argument.block_size", "'many'"]),
+        (("tiny:llama", "--argument", "port=1"), ["--argument.port", "cannot be set here"]),
         (("--hardware", "-o", "/proc/nowhere/x.json"), ["/proc/nowhere", "cannot be written"]),
     ],
 )

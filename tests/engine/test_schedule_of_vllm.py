@@ -112,6 +112,9 @@ def test_every_step_equals_that_of_vllms_own_schedulers() -> None:
         for step, row in enumerate(answer["rows"]):
             assert [trace.log[name][step] for name in names] == row, (seed, step, case)
         assert trace.iterations == len(answer["rows"]), (seed, case)
+        # What the log of steps says of the same steps, asynchronous ones included: sequences, prompt tokens, decodes.
+        counts = [[row[2], row[3], row[4]] for row in answer["rows"]]
+        assert [[row[0], row[1], row[3]] for row in answer["logged"]] == counts, (seed, case)
         assert trace.finish_s.tolist() == answer["finish_s"], (seed, case)
         assert trace.preemptions == answer["preemptions"], (seed, case)
         preemptions[seed % 8] += trace.preemptions

@@ -2,7 +2,7 @@
 
 The loop is that of vLLM's engine core (`step`, or `step_with_batch_queue` with room for two steps when scheduling is
 asynchronous); only the model is replaced. Each case has the fields of `EngineConfig`, of the requests and the
-coefficients of a latency; each answer has one row for each step that computed something.
+coefficients of a latency; each answer has one row for each step that computed something, and what `step_log` logged.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from vllm.v1.outputs import ModelRunnerOutput  # noqa: E402
 from vllm.v1.request import Request  # noqa: E402
 from vllm.v1.structured_output import StructuredOutputManager  # noqa: E402
 
+from samullm_tui.engines.step_log import StepLog, _attach  # noqa: E402
 from samullm_tui.latency.model import IterationLatency  # noqa: E402
 
 
@@ -61,6 +62,8 @@ class Engine:
         kv = KVCacheConfig(config["kv_blocks"], [], [KVCacheGroupSpec(["layer"], spec)])
         kind = AsyncScheduler if config["async_scheduling"] else Scheduler
         self.scheduler = kind(vllm_config, kv, StructuredOutputManager(vllm_config), config["block_size"])
+        self.logged: list[str] = []
+        _attach(self.scheduler, StepLog(self.logged.append))
         self.hasher = get_request_block_hasher(config["block_size"], sha256)
         self.coming = deque(sorted(range(len(case["prompt"])), key=lambda i: (case["arrival_s"][i], i)))
         self.sampled = [0] * len(case["prompt"])
@@ -167,7 +170,8 @@ class Engine:
             self.now = max(self.now, end_s)
             self.update(output, result)
         finish_s = [self.finish_s[i] for i in range(len(self.finish_s))]
-        return {"rows": self.rows, "finish_s": finish_s, "preemptions": self.preemptions}
+        logged = [list(map(float, line.split(",")[:5])) for line in self.logged]
+        return {"rows": self.rows, "logged": logged, "finish_s": finish_s, "preemptions": self.preemptions}
 
 
 def main() -> None:

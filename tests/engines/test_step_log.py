@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from samullm_tui.engines.step_log import (
     STEPS,
     StepLog,
     logged_scheduler,
+    read_arrivals,
     read_setup,
     read_steps,
     work_of,
@@ -105,6 +107,9 @@ class Scheduler:
         self.plan: deque[dict[str, int]] = deque()
         self.requests = {"a": SimpleNamespace(num_computed_tokens=0, num_prompt_tokens=8)}
 
+    def add_request(self, request: Any) -> str:
+        return f"added {request}"
+
     def schedule(self, throttle_prefills: bool = False) -> Any:
         scheduled = self.plan.popleft()
         for key, tokens in scheduled.items():
@@ -130,6 +135,17 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Scheduler, 
         model_config=SimpleNamespace(max_model_len=64, dtype="torch.bfloat16"),
     )
     return logged_scheduler(config, kv_cache_config=SimpleNamespace(num_blocks=9)), path
+
+
+def test_the_moment_of_each_arrival_is_logged(logged: tuple[Scheduler, Path]) -> None:
+    scheduler, path = logged
+    assert read_arrivals(path, 0.0) == []
+    before_s = time.monotonic()
+    assert [scheduler.add_request(name) for name in "ab"] == ["added a", "added b"]
+    moments = read_arrivals(path, before_s - 1e-6)
+    assert len(moments) == 2
+    assert before_s - 1e-6 <= moments[0] <= moments[1] <= time.monotonic() + 1e-6
+    assert read_arrivals(path, time.monotonic() + 1.0) == []
 
 
 def test_the_engines_own_scheduler_is_logged_step_by_step(logged: tuple[Scheduler, Path]) -> None:

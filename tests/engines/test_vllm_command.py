@@ -53,6 +53,18 @@ def test_a_gpu_engine_with_two_gpus() -> None:
     }
 
 
+def test_an_engine_gets_its_gpus_of_those_that_the_environment_lists() -> None:
+    def visible(*listed: str) -> str:
+        served = serve_command(
+            big(), "meta/big", REPLICA, 8123, device="gpu", cookie=COOKIE, api_key="k", visible=listed
+        )
+        return served.env["CUDA_VISIBLE_DEVICES"]
+
+    assert visible("7", "5", "GPU-c0ffee", "MIG-7ea") == "GPU-c0ffee,MIG-7ea"
+    with pytest.raises(EngineStartError, match="GPU 3 is not among the 2 of CUDA_VISIBLE_DEVICES"):
+        visible("0", "1")
+
+
 def test_a_cpu_engine_has_a_kv_cache_size_and_one_thread() -> None:
     served = command(big(), "/cache/tiny", Replica("big", (1,)), "cpu")
     assert {"--kv-cache-memory-bytes=64M", "--enforce-eager"} <= set(served.argv)

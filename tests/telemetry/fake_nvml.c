@@ -4,6 +4,8 @@
  * FAKE_NVML_LAST_NAME    the last GPU's name, when it is another kind
  * FAKE_NVML_INIT         error code of nvmlInitWithFlags
  * FAKE_NVML_DENY         letters of the fields that may not be read: u(tilization) m(emory) p(ower) t(emperature)
+ * FAKE_NVML_MIG          the last GPU is divided into instances; the UUID of GPU k is GPU-k
+ * FAKE_NVML_PROCESSES    how many processes each GPU has: 100 and on, of 1 GiB and on; unset: it does not say
  * FAKE_NVML_ISLAND       how many consecutive GPUs NVLink joins; unset: the driver does not say
  * fake_lose(i) loses GPU i; fake_unload() forgets the session, as when a driver is loaded anew.
  */
@@ -11,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, LOST = 15 };
+enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6 };
+enum { INSUFFICIENT_SIZE = 7, LOST = 15 };
 enum { GPUS = 64 };
 
 static int lost[GPUS];
@@ -69,6 +72,33 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
     if (lost[index]) return LOST;
     *device = (void *)(long)(index + 1);
     return OK;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+    if (strncmp(uuid, "GPU-", 4)) return NOT_FOUND;
+    int error = nvmlDeviceGetHandleByIndex_v2((unsigned)atoi(uuid + 4), device);
+    return error == INVALID_ARGUMENT ? NOT_FOUND : error;
+}
+
+int nvmlDeviceGetMigMode(void *device, unsigned *current, unsigned *pending) {
+    if (!getenv("FAKE_NVML_MIG")) return NOT_SUPPORTED;
+    *current = *pending = (long)device == number("FAKE_NVML_COUNT", 1);
+    return asked(device, 'g');
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } process;
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process *found) {
+    long there = number("FAKE_NVML_PROCESSES", -1);
+    if (there < 0) return NOT_SUPPORTED;
+    unsigned room = *count;
+    *count = (unsigned)there;
+    if (room < *count) return INSUFFICIENT_SIZE;
+    for (unsigned k = 0; k < *count; k++) {
+        found[k].pid = 100 + k;
+        found[k].used = (k + 1ULL) << 30;
+    }
+    return asked(device, 'r');
 }
 
 int nvmlDeviceGetName(void *device, char *name, unsigned length) {

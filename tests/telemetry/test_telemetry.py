@@ -45,7 +45,7 @@ def run(body: str, environment: dict[str, str]) -> Any:
     prelude = """
         import ctypes, json, sys
         from msgspec import to_builtins
-        from samullm_tui.telemetry.gpu import GpuSampler, detect_cluster, sample_gpus
+        from samullm_tui.telemetry.gpu import GpuSampler, detect_cluster, divided_gpus, gpu_processes, sample_gpus
     """
     script = textwrap.dedent(prelude) + textwrap.dedent(body) + "\nprint(json.dumps(to_builtins(answer)))"
     done = subprocess.run(
@@ -64,7 +64,9 @@ def run(body: str, environment: dict[str, str]) -> Any:
 def ask(fake_library: Path) -> Ask:
     def ask(body: str, **figures: object) -> Any:
         environment = {f"FAKE_NVML_{name.upper()}": str(value) for name, value in figures.items()}
-        return run(body, {"LD_LIBRARY_PATH": str(fake_library), **environment})
+        visible = environment.pop("FAKE_NVML_VISIBLE", None)
+        listed = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        return run(body, {"LD_LIBRARY_PATH": str(fake_library), **environment, **listed})
 
     return ask
 
@@ -92,6 +94,59 @@ LATEST = """
 
 def test_normal_figures(ask: Ask) -> None:
     assert ask(LATEST, count=2) == [[sample(0), sample(1)], ""]
+
+
+@pytest.mark.parametrize(
+    ("visible", "utilizations"),
+    [
+        ("2,0", [0.83, 0.81]),
+        ("GPU-3", [0.84]),
+        ("1,9,0", [0.82]),
+        ("3,GPU-9", [0.84]),
+        ("0,-1,1", [0.81]),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_gpus_are_counted_as_the_environment_lists_them(
+    ask: Ask, visible: str, utilizations: list[float]
+) -> None:
+    """Four GPUs, each with a utilization of its own; what stands behind an entry that names none does not count."""
+    samples = ask("answer = sample_gpus()", count=4, visible=visible)
+    assert [one["utilization"] for one in samples] == utilizations
+    assert [one["index"] for one in samples] == list(range(len(utilizations)))
+    cluster = ask("answer = detect_cluster()", count=4, visible=visible)
+    assert (cluster["gpus"] if cluster else 0) == len(utilizations)
+
+
+def test_a_gpu_of_the_list_that_is_lost_stays_in_it(ask: Ask) -> None:
+    body = """
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        with GpuSampler(interval_s=0.01) as sampler:
+            assert sampler.wait(60)
+            library.fake_lose(2)
+            while sampler.latest()[0].power_w is not None:
+                pass
+            answer = sampler.latest()
+    """
+    assert ask(body, count=4, visible="2,1") == [sample(0, **NOTHING), {**sample(1), "utilization": 0.82}]
+
+
+def test_processes_and_divided_gpus_are_told_where_the_driver_tells(ask: Ask) -> None:
+    assert ask("answer = [gpu_processes(0), divided_gpus()]") == [{}, []]
+    processes = {"100": 1 << 30, "101": 2 << 30}
+    told = ask("answer = [gpu_processes(0), divided_gpus()]", count=2, mig=1, processes=2)
+    assert told == [processes, [1]]
+
+
+def test_a_gpu_that_is_divided_is_named_before_a_run_is_planned_on_it(ask: Ask) -> None:
+    body = """
+        from samullm_tui.supervisor.machine import choose_machine
+        answer = [note for note in choose_machine(None, "vllm").notes if "MIG" in note]
+    """
+    assert ask(body, count=2) == []
+    (note,) = ask(body, count=2, mig=1)
+    assert note.startswith("GPU 1 is divided into MIG instances")
 
 
 def test_one_look_without_a_thread(ask: Ask) -> None:

@@ -147,6 +147,8 @@ def test_a_checkpoint_folder_is_looked_into_before_any_engine_is(app: Path) -> N
     assert "not a folder" in message(app, checkpoint="./none")
     told = load(app, checkpoint="./pickled", more='engine = { load_format = "pt" }')
     assert told.llms[0].engine == {"load_format": "pt"}
+    made_up = load(app, checkpoint="./empty", more='engine = { load_format = "dummy" }')
+    assert made_up.llms[0].engine == {"load_format": "dummy"}
 
 
 def test_remote_code_is_off_and_needs_a_pinned_revision(app: Path) -> None:
