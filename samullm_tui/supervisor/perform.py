@@ -184,7 +184,11 @@ class Runner:
         self._fleet.start(replica)
 
     def _stop(self, replica: Replica, reason: str) -> None:
-        self._close(replica, reason)
+        """Nothing more goes to this engine; what it has comes back by itself, with its tokens, while it is stopped."""
+        engine = self.state.engines[replica.name]
+        engine.status, engine.fresh, engine.queued = "stopping", False, 0
+        self.state.ledger.lanes.retire(replica.name)
+        self._asking.stopping(replica.name)
         self._fleet.stop(replica, reason)
 
     def _close(self, replica: Replica, cause: str) -> None:
@@ -262,7 +266,11 @@ class Runner:
             asyncio.get_running_loop().call_later(delay_s + 0.001, self.wake)
         self.wake()
 
+    async def answered(self, replica: Replica) -> None:
+        await self._asking.answered(replica.name)
+
     def engine_stopped(self, replica: Replica, reason: str) -> None:
+        self._close(replica, reason)
         del self.state.engines[replica.name]
         self._recorder.emit(EngineStopped(at_s=self._clock(), replica=replica, reason=reason))
         self.wake()
