@@ -20,7 +20,7 @@ from samullm_tui.domain.event import (
     StageStarted,
 )
 from samullm_tui.domain.plan import Replica
-from samullm_tui.engines.protocol import Engine, Started
+from samullm_tui.engines.protocol import Engine, EngineStats, Started
 from samullm_tui.simulate.dealing import Rates
 from samullm_tui.supervisor.actions import (
     Deal,
@@ -38,6 +38,7 @@ from samullm_tui.supervisor.asking import GAVE_UP, KILLS, Asking, Clock, MakeReq
 from samullm_tui.supervisor.decide import decide
 from samullm_tui.supervisor.fleet import Fleet, MakeEngine
 from samullm_tui.supervisor.gpu_gate import GpuGate
+from samullm_tui.supervisor.in_flight import InFlight
 from samullm_tui.supervisor.lanes import BY_TOKENS
 from samullm_tui.supervisor.running import EngineState, RunningState
 from samullm_tui.supervisor.texts import Texts
@@ -131,6 +132,13 @@ class Runner:
         """Tokens of the requests that this replica finished."""
         return self._asking.output_tokens.get(replica, 0)
 
+    def observe(self, replica: Replica, stats: EngineStats) -> None:
+        """What a serving engine says of itself: from now on it may be given more or less at a time."""
+        lane, engine = self.state.ledger.lanes.of.get(replica.name), self.state.engines.get(replica.name)
+        if lane and lane.serving and engine and engine.in_flight:
+            lane.capacity = engine.in_flight.after(len(lane.sent), stats)
+            self.wake()
+
     async def _until_the_end(self) -> End:
         for request, source in self.state.ledger.orphans():
             self._asking.fail_dependent(request, source)
@@ -222,6 +230,7 @@ class Runner:
         )
         state = self.state.engines[replica.name]
         state.status, state.ready_s = "serving", now_s
+        state.in_flight = InFlight(engine.max_in_flight)
         self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()
