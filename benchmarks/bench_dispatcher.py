@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import numpy as np
@@ -35,6 +37,20 @@ from samullm_tui.supervisor.texts import Texts
 
 TOKENS_IN = TOKENS_OUT = 64
 SAMPLING = {"max_tokens": TOKENS_OUT, "ignore_eos": True, "temperature": 0.0}
+
+
+class Took(NamedTuple):
+    """Seconds, and CPU seconds of this process."""
+
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def now(cls) -> Took:
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
 
 class Running:
@@ -65,8 +81,8 @@ def prompts(count: int, seed: int) -> list[tuple[int, ...]]:
     return [tuple(row) for row in rng.integers(10, 500, (count, TOKENS_IN)).tolist()]
 
 
-async def bare_s(engine: VllmEngine, ids: list[tuple[int, ...]]) -> float:
-    """Seconds of the bare client."""
+async def bare(engine: VllmEngine, ids: list[tuple[int, ...]]) -> Took:
+    """The bare client."""
     session = engine._client._session  # type: ignore[union-attr]  # noqa: SLF001  (its address and its key)
     url, headers = session._base_url, dict(session.headers)  # noqa: SLF001
     fixed = {"model": engine._cookie, "return_token_ids": True, **SAMPLING}  # noqa: SLF001
@@ -79,13 +95,13 @@ async def bare_s(engine: VllmEngine, ids: list[tuple[int, ...]]) -> float:
 
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, headers=headers, connector=connector) as session:
-        began_s = time.perf_counter()
+        began = Took.now()
         await asyncio.gather(*(worker(session) for _ in range(engine.max_in_flight)))
-        return time.perf_counter() - began_s
+        return Took.now() - began
 
 
-async def runner_s(engine: VllmEngine, ids: list[tuple[int, ...]]) -> float:
-    """Seconds of the runner, until the last row is durable."""
+async def own(engine: VllmEngine, ids: list[tuple[int, ...]]) -> Took:
+    """The runner, until the last row is durable."""
     table = table_of(len(ids), 1, 1)
     ledger = Ledger(table, np.full(len(ids), TOKENS_OUT), {}, [])
 
@@ -103,13 +119,13 @@ async def runner_s(engine: VllmEngine, ids: list[tuple[int, ...]]) -> float:
             clock=asyncio.get_running_loop().time,
             rng=np.random.default_rng(1),
         )
-        began_s = time.perf_counter()
+        began = Took.now()
         await runner.run()
         await recorder.record.committed()
-        took_s = time.perf_counter() - began_s
+        took = Took.now() - began
         assert recorder.state.finished == len(ids)
         await asyncio.to_thread(recorder.record.close)
-        return took_s
+        return took
 
 
 async def measure(repeats: int, requests: int, in_flight: int) -> None:
@@ -120,24 +136,37 @@ async def measure(repeats: int, requests: int, in_flight: int) -> None:
         engine = VllmEngine(llm, Replica("llm0", (0,)), run=run, epoch=1, log=log, device="cpu")
         try:
             await engine.start()
-            await bare_s(engine, prompts(requests // 2, 0))
+            await bare(engine, prompts(requests // 2, 0))
             pairs = []
             for k in range(repeats):
                 # New prompts each time: none is in the engine's prefix cache. Who begins alternates.
-                order = (bare_s, runner_s)[:: 1 if k % 2 else -1]
+                order = (bare, own)[:: 1 if k % 2 else -1]
                 took = {
                     one: await one(engine, prompts(requests, 2 * k + i + 1)) for i, one in enumerate(order)
                 }
-                pairs.append((took[bare_s], took[runner_s]))
+                pairs.append((took[bare], took[own]))
         finally:
             await engine.stop()
+    _print(pairs, requests, in_flight)
+
+
+def _print(pairs: list[tuple[Took, Took]], requests: int, in_flight: int) -> None:
+    ratios = [one.wall_s / two.wall_s for one, two in pairs]
     rows = [
-        (str(k + 1), f"{requests / bare:.1f}", f"{requests / own:.1f}", f"{bare / own:.3f}")
-        for k, (bare, own) in enumerate(pairs)
+        (
+            str(k + 1),
+            f"{requests / one.wall_s:.1f}",
+            f"{requests / two.wall_s:.1f}",
+            f"{ratio:.3f}",
+            f"{1e3 * one.cpu_s / requests:.2f}",
+            f"{1e3 * two.cpu_s / requests:.2f}",
+        )
+        for k, ((one, two), ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
+    header = ("repeat", "bare client /s", "runner /s", "ratio", "bare CPU ms each", "runner CPU ms each")
     title = f"{requests:,} requests of {TOKENS_IN} in and {TOKENS_OUT} out, {in_flight} in flight (measured)"
-    print_table(title, ("repeat", "bare client /s", "runner /s", "ratio"), rows)
-    print(f"median ratio {statistics.median(bare / own for bare, own in pairs):.3f}")
+    print_table(title, header, rows)
+    print(f"median ratio {statistics.median(ratios):.3f}; load of this machine {os.getloadavg()[0]:.1f}")
 
 
 def main() -> None:

@@ -29,9 +29,11 @@ from samullm_tui.engines.protocol import (
     RequestRefusedError,
     Started,
 )
+from samullm_tui.engines.step_log import read_setup, read_steps
 from samullm_tui.engines.tiny import FAMILIES
 from samullm_tui.engines.vllm_command import serve_command
 from samullm_tui.engines.vllm_engine import VllmEngine
+from samullm_tui.latency.measurements import MIN_ROWS
 
 pytestmark = [
     pytest.mark.engine,
@@ -41,27 +43,31 @@ pytestmark = [
 ]
 
 CONTEXT = 1024
+BUDGET = 256
 CANARY = "a canary of a prompt that belongs into no log and no message"
 
 
 def make(run: str, folder: Path, checkpoint: str, **fields: object) -> VllmEngine:
     llm = LLM(name="tiny", checkpoint=checkpoint, lengths="tiny", context=CONTEXT, **fields)
-    return VllmEngine(llm, Replica("tiny", (0,)), run=run, epoch=1, log=folder / "engine.log", device="cpu")
+    log, steps = folder / "engine.log", folder / "steps.csv"
+    return VllmEngine(llm, Replica("tiny", (0,)), run=run, epoch=1, log=log, device="cpu", steps=steps)
 
 
 class Served:
     """A running engine, and what its start said."""
 
-    def __init__(self, engine: VllmEngine, started: Started, run: str, log: Path) -> None:
-        self.engine, self.started, self.run, self.log = engine, started, run, log
+    def __init__(self, engine: VllmEngine, started: Started, run: str, folder: Path) -> None:
+        self.engine, self.started, self.run = engine, started, run
+        self.log, self.steps = folder / "engine.log", folder / "steps.csv"
 
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Served]:
     run = f"test-{uuid.uuid4().hex}"
-    engine = make(run, folder, "tiny:llama", engine={"max_num_seqs": 64})
+    arguments = {"max_num_seqs": 64, "max_num_batched_tokens": BUDGET}
+    engine = make(run, folder, "tiny:llama", engine=arguments)
     try:
-        yield Served(engine, await engine.start(), run, folder / "engine.log")
+        yield Served(engine, await engine.start(), run, folder)
     finally:
         await engine.stop()
         assert sweep(run) == []
@@ -143,6 +149,23 @@ async def test_the_engine_counts_what_it_does_and_knows_its_kv_blocks(served: Se
     # 64 MiB of keys and values: 2 layers, 4 heads of 32, two bytes each (four when it computes in 32 bits).
     assert served.started.kv_blocks in {64 * 1024**2 // (bytes_ * 2 * 2 * 128 * 128) for bytes_ in (2, 4)}
     assert served.started.load_s > 0
+
+
+async def test_each_step_of_one_request_is_logged_exactly(other: Served) -> None:
+    assert read_setup(other.steps).kv_blocks == other.started.kv_blocks
+    assert read_setup(other.steps).max_num_batched_tokens == BUDGET
+    since = other.steps.stat().st_size
+    prompt = tuple(100 + index % 300 for index in range(600))
+    sampling = {"max_tokens": MIN_ROWS, "ignore_eos": True}
+    completion = await other.engine.generate(GenerateRequest(key=0, token_ids=prompt, sampling=sampling))
+    assert (completion.prompt_tokens, completion.output_tokens) == (600, MIN_ROWS)
+    rows = read_steps([(other.steps, since)])
+    assert rows.num_seqs.tolist() == [1] * (MIN_ROWS + 2)
+    assert rows.prefill_tokens.tolist() == [BUDGET, BUDGET, 600 - 2 * BUDGET, *[0] * (MIN_ROWS - 1)]
+    assert rows.prefill_context.sum() == sum(range(1, 601))
+    assert rows.decode_seqs.tolist() == [0, 0, 0, *[1] * (MIN_ROWS - 1)]
+    assert rows.decode_context.tolist() == [0, 0, 0, *range(601, 600 + MIN_ROWS)]
+    assert rows.latency_s.min() > 0
 
 
 async def test_every_process_of_the_engine_carries_the_cookie(served: Served) -> None:
