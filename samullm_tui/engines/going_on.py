@@ -65,8 +65,12 @@ def _starts(stop: object) -> list[str]:
 
 
 def less(sampling: Mapping[str, object], most: int, kept: int) -> dict[str, object]:
-    """The sampling of the rest of an answer of at most `most` tokens, of which there are `kept`."""
+    """The sampling of the rest of an answer of at most `most` tokens, of which there are `kept`.
+
+    Without a seed: it would draw from the beginning again what was drawn for the kept tokens.
+    """
     rest: dict[str, object] = {**sampling, "max_tokens": max(1, most - kept)}
+    rest.pop("seed", None)
     least = sampling.get("min_tokens")
     if isinstance(least, int):
         rest["min_tokens"] = max(0, least - kept)
