@@ -50,10 +50,10 @@ def check_checkpoint(llm: LLM, checkpoint: str) -> None:
 def special_tokens(checkpoint: str) -> frozenset[int]:
     """The ids that a text does not show (end of text, turns of a chat), as far as they can be found on this machine."""
     folder = Path(checkpoint) if checkpoint.startswith("/") else local_snapshot(checkpoint)
+    if folder is None:
+        return frozenset()
     try:
-        found = msgspec.json.decode(
-            (folder or Path()).joinpath("tokenizer.json").read_bytes(), type=Tokenizer
-        )
+        found = msgspec.json.decode((folder / "tokenizer.json").read_bytes(), type=Tokenizer)
     except (OSError, msgspec.DecodeError):
         return frozenset()
     return frozenset(token.id for token in found.added_tokens if token.special)
