@@ -66,10 +66,14 @@ def test_a_text_of_two_pieces_is_the_text_of_one_wherever_it_is_cut(
         assert kept >= at - 3 - ids.count(SPECIAL), "no more is lost than the bytes of one character"
 
 
-@given(st.lists(st.integers(0, SPECIAL), min_size=1, max_size=40), st.data())
-def test_bytes_that_are_no_characters_are_joined_rightly_too(ids: list[int], data: st.DataObject) -> None:
-    at = data.draw(st.integers(1, len(ids)))
-    assert cut_and_joined("so", ids, at, [])[1] == streamed(list(b"so"), ids)
+JUNK = [0x80, 0xC3, 0xE2, ord("a"), ord("b"), SPECIAL]
+
+
+@given(st.lists(st.sampled_from(JUNK), min_size=1, max_size=20), st.sampled_from([[], ["ax"], ["abb", "ba"]]))
+@example([0x80, ord("a"), ord("b")], ["abb"])
+def test_bytes_that_are_no_characters_are_joined_rightly_too(ids: list[int], stop: list[str]) -> None:
+    for at in range(1, len(ids) + 1):
+        assert cut_and_joined("so", ids, at, stop)[1] == streamed(list(b"so"), ids)
 
 
 @given(st.text("ab.", min_size=1, max_size=30), st.lists(st.text("ab.", min_size=1, max_size=4), max_size=3))

@@ -15,7 +15,13 @@ from msgspec.structs import replace
 
 from samullm_tui.domain.errors import EngineError, EngineStartError
 from samullm_tui.domain.plan import Replica
-from samullm_tui.engines.protocol import GenerateRequest, PartialAnswerError, RequestRefusedError
+from samullm_tui.engines.protocol import (
+    Begun,
+    Completion,
+    GenerateRequest,
+    PartialAnswerError,
+    RequestRefusedError,
+)
 from samullm_tui.engines.simulated import SimulatedEngine
 from samullm_tui.engines.virtual_time import run_scaled
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
@@ -241,8 +247,11 @@ def test_a_stop_gives_back_the_tokens_and_another_engine_adds_only_the_others(
     async def main(engine: SimulatedEngine) -> None:
         jobs = [asyncio.create_task(engine.generate(asked(*row))) for row in rows]
         await asyncio.sleep(after_ms / 1000)
+        made = (await engine.stats()).output_tokens_total
         await engine.stop()
         ends = await asyncio.gather(*jobs, return_exceptions=True)
+        kept = sum(e.begun.output_tokens for e in ends if isinstance(e, PartialAnswerError))
+        assert kept + sum(e.output_tokens for e in ends if isinstance(e, Completion)) == made
         other = make()
         await other.start()
         for (prompt, output), end in zip(rows, ends, strict=True):
@@ -271,5 +280,18 @@ def test_a_stop_gives_back_the_tokens_and_another_engine_adds_only_the_others(
             if isinstance(e, PartialAnswerError)
         ]
         assert (await other.stats()).output_tokens_total == sum(added)
+
+    with_engine(main)
+
+
+def test_what_an_engine_added_nothing_to_is_no_further_piece() -> None:
+    async def main(engine: SimulatedEngine) -> None:
+        begun = Begun(output_tokens=7, pieces=2)
+        job = asyncio.create_task(engine.generate(replace(asked(10, 20), begun=begun)))
+        await asyncio.sleep(0)
+        await engine.stop()
+        with pytest.raises(EngineError) as stopped:
+            await job
+        assert not isinstance(stopped.value, PartialAnswerError)
 
     with_engine(main)
