@@ -92,6 +92,8 @@ class Sampler:
             lane = self._runner.state.ledger.lanes.of.get(name)
             sent = len(lane.sent) if lane else 0
             return EngineStats(running=sent, waiting=0, output_tokens_total=self._runner.output_tokens(name))
+        self._runner.observe(engine.replica, stats)
+        return stats
 
     def _engine_sample(self, replica: Replica, stats: EngineStats, now_s: float) -> EngineSample:
         ready_s = self._runner.state.engines[replica.name].ready_s
