@@ -196,6 +196,7 @@ class Supervisor:
         if candidate is None:
             raise RunError(Problem(before.run, "", "the approved plan is not in its journal"))
         indices = indices_of(self._history, job.workload.table)
+        self._history.forget_rows()
         ledger = Ledger(job.workload.table, job.expected, indices.done, indices.failed)
         state = RunningState(
             candidate=candidate,
