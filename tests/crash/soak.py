@@ -1,21 +1,24 @@
-"""A run of a million requests under a real supervisor: `python soak.py FOLDER REQUESTS` prints what was seen.
-
-The supervisor is a process of its own, as always; this one only asks it now and then how far it is.
-"""
+"""A run of a million requests under a supervisor as it always is, and what its process takes on the way."""
 
 from __future__ import annotations
 
-import json
 import os
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Soak", "soak"]
+from crash_runs import supervisor_pid
+
+from samullm_tui.domain.cluster import cluster_from_preset
+from samullm_tui.domain.errors import RunError
+from samullm_tui.domain.plan import Placement, Plan, Stage
+from samullm_tui.supervisor.client import ControlClient
+from samullm_tui.supervisor.launch import create_run, spawn_supervisor
+from samullm_tui.supervisor.liveness import is_locked
+from samullm_tui.supervisor.spec import RunPaths, existing_run
+
+__all__ = ["Usage", "make_soak", "usage_of", "watch"]
 
 APPLICATION = """
 name = "soak"
@@ -44,19 +47,57 @@ from = ["questions", "answer"]
 prompt = "{{question}} {{answer}} good?"
 sampling = {{ max_tokens = 8 }}
 """
+STAGE = Stage((Placement("llama", 1, 1, (0,)), Placement("qwen3", 1, 1, (1,))), ("llama", "qwen3"))
+POLL_S = 0.5
 
 
-@dataclass
-class Soak:
-    """`at`: (outputs, MiB resident, CPU seconds) of the supervisor, ten times on its way."""
+@dataclass(frozen=True)
+class Usage:
+    """Of a supervisor when it had so many outputs."""
 
-    requests: int
-    at: list[tuple[int, float, float]] = field(default_factory=list)
+    outputs: int
+    resident_mib: float
+    cpu_s: float
 
 
-def _seen(pid: int) -> tuple[float, float]:
-    """MiB resident and CPU seconds of all threads of a process."""
+def make_soak(folder: Path, requests: int) -> RunPaths:
+    """An approved run at full speed: half of its requests take the outputs of the other half."""
+    (folder / "soak.toml").write_text(APPLICATION.format(records=requests // 2))
+    run = create_run(
+        folder / "soak.toml",
+        cluster_from_preset("cpu:2"),
+        "simulated",
+        approved=True,
+        samples=1,
+        speed="max",
+        plan=Plan(planner="given", stages=(STAGE,)),
+    )
+    return existing_run(run)
+
+
+def watch(paths: RunPaths, every: int, act: Callable[[Usage, int], bool] = lambda *_: True) -> list[Usage]:
+    """Starts a supervisor and looks at it each time it has so many outputs more, until it is gone.
+
+    `act` is told of each look and of the process, and may end the watching.
+    """
+    spawn_supervisor(paths.run)
+    pid, client, seen = supervisor_pid(paths), ControlClient(paths), list[Usage]()
+    while is_locked(paths.lock):
+        try:
+            outputs = client.status().outputs
+            if outputs and (not seen or outputs >= seen[-1].outputs + every):
+                seen.append(usage_of(pid, outputs))
+                if not act(seen[-1], pid):
+                    return seen
+        except (RunError, FileNotFoundError, ProcessLookupError):
+            pass  # it ends
+        time.sleep(POLL_S)
+    return seen
+
+
+def usage_of(pid: int, outputs: int) -> Usage:
+    """All threads of a process together."""
     status = Path(f"/proc/{pid}/status").read_text()
-    rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return rss / 1024, (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    return Usage(outputs, resident_kib / 1024, (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"))
