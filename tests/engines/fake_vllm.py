@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 from aiohttp import web
 
@@ -90,6 +91,9 @@ def start_badly(how: str, folder: Path, port: int) -> None:
     if how == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(3600)
+    if how == "wait":
+        while not (folder / "go").exists():
+            time.sleep(0.02)
     if how == "impostor" and not first.exists():
         first.touch()
         environment = {**os.environ, "FAKE_IMPOSTOR": str(folder / "impostor saw"), "VLLM_API_KEY": "its own"}
@@ -100,6 +104,18 @@ def start_badly(how: str, folder: Path, port: int) -> None:
         print("OSError: [Errno 98] Address already in use", flush=True)
         impostor.poll()
         sys.exit(1)
+
+
+def start_core() -> None:
+    """A child that the server cannot live without, as vLLM's EngineCore is."""
+    core = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)", "EngineCore"])
+
+    def watch() -> None:
+        core.wait()
+        print("EngineDeadError: EngineCore encountered an issue.", flush=True)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
@@ -122,6 +138,8 @@ def main() -> None:
         app.middlewares.insert(0, note)
     else:
         config = json.loads((folder / "config.json").read_text())
+        if config.get("core"):
+            start_core()
         start_badly(config.get("start", ""), folder, arguments.port)
         app = Fake(arguments.served_model_name, is_mute=config.get("start") == "mute").application()
     web.run_app(
