@@ -54,6 +54,8 @@ class Fake:
     @web.middleware
     async def authenticate(self, request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:
         wanted = f"Bearer {self.key}"
+        if self.key is None:
+            return await handler(request)
         if request.path.startswith("/v1") and request.headers.get("Authorization") != wanted:
             return web.json_response({"error": "Unauthorized"}, status=UNAUTHORIZED)
         return await handler(request)
@@ -73,14 +75,14 @@ class Fake:
         if prompt == "hang" or self.is_mute:
             await asyncio.Event().wait()
         reason = {"abort": "abort", "stop": "stop"}.get(prompt, "length")
-        text = json.dumps(body) if prompt == "body" else "hello"
+        text = json.dumps(body) if prompt == "body" else prompt[5:] if prompt.startswith("echo ") else "hello"
         content = {"message": {"content": text}} if chat else {"text": text}
         choice = {"index": 0, "finish_reason": reason, "token_ids": [5, 6, 7], **content}
         usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
         return web.json_response({"choices": [choice], "usage": usage})
 
 
-def start_badly(how: str, folder: Path, port: int) -> None:
+def start_badly(how: str, folder: Path, port: int, name: str) -> None:
     """What a server does that does not get as far as serving; returns where only the first start is bad."""
     first = folder / "started before"
     if how == "fail":
@@ -96,13 +98,15 @@ def start_badly(how: str, folder: Path, port: int) -> None:
             time.sleep(0.02)
     if how == "impostor" and not first.exists():
         first.touch()
-        environment = {**os.environ, "FAKE_IMPOSTOR": str(folder / "impostor saw"), "VLLM_API_KEY": "its own"}
-        impostor = subprocess.Popen([sys.executable, __file__, "--port", str(port)], env=environment)
+        # Another program, which says of itself whatever is wanted: our name, no key.
+        environment = {k: v for k, v in os.environ.items() if k not in {"SAMULLM_RUN", "VLLM_API_KEY"}}
+        environment["FAKE_IMPOSTOR"] = str(folder / "impostor saw")
+        command = [sys.executable, __file__, "--port", str(port), "--served-model-name", name]
+        subprocess.Popen(command, env=environment, start_new_session=True)
         while not (folder / "impostor saw").exists():
             time.sleep(0.02)
-        time.sleep(0.5)
+        time.sleep(1.5)
         print("OSError: [Errno 98] Address already in use", flush=True)
-        impostor.poll()
         sys.exit(1)
 
 
@@ -122,12 +126,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="/nowhere")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--served-model-name", default="somebody else's model")
+    parser.add_argument("--served-model-name", default="x")
     arguments, _ = parser.parse_known_args()
     folder = Path(arguments.model)
     if saw := os.environ.get("FAKE_IMPOSTOR"):
-        app = Fake("somebody else's model").application()
+        app = Fake(arguments.served_model_name).application()
         lines: list[str] = []
+        app.on_startup.append(lambda _: asyncio.to_thread(Path(saw).touch))
 
         @web.middleware
         async def note(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:
@@ -140,7 +145,7 @@ def main() -> None:
         config = json.loads((folder / "config.json").read_text())
         if config.get("core"):
             start_core()
-        start_badly(config.get("start", ""), folder, arguments.port)
+        start_badly(config.get("start", ""), folder, arguments.port, arguments.served_model_name)
         app = Fake(arguments.served_model_name, is_mute=config.get("start") == "mute").application()
     web.run_app(
         app, host="127.0.0.1", port=arguments.port, reuse_address=True, print=None, handle_signals=True
