@@ -77,9 +77,13 @@ PLAN = Plan(
 
 
 def make_application(folder: Path, records: int, **options: object) -> RunPaths:
-    """A run, approved and simulated at full speed unless told otherwise, of an application in `folder`."""
+    """A run, approved and simulated at full speed unless told otherwise, of an application in `folder`.
+
+    Its data are those that stand there already, if any do.
+    """
     lines = (f'{{"id": "q{k}", "question": "What is {k} times {k}?"}}\n' for k in range(records))
-    (folder / "questions.jsonl").write_text("".join(lines))
+    if not (folder / "questions.jsonl").exists():
+        (folder / "questions.jsonl").write_text("".join(lines))
     (folder / "small.toml").write_text(APPLICATION)
     given = {"approved": True, "samples": 1, "speed": "max", "plan": PLAN, **options}
     run = create_run(folder / "small.toml", cluster_from_preset("cpu:2"), "simulated", **given)  # type: ignore[arg-type]
