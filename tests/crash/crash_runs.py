@@ -132,11 +132,19 @@ class Tally:
     def of(self, kind: str) -> Count:
         return self.kinds.setdefault(kind, Count())
 
+    @property
+    def total(self) -> Count:
+        counts = map(astuple, self.kinds.values())
+        return Count(*map(sum, zip(*counts, strict=True))) if self.kinds else Count()
+
     def lines(self) -> list[str]:
         if not self.kinds:
             return []
         header = ("fault", "tried", "survived", "lost", "doubled", "in flight", "repeated", "orphans")
-        rows = [(kind, *(f"{number:,}" for number in astuple(c))) for kind, c in self.kinds.items()]
+        rows = [
+            (kind, *(f"{number:,}" for number in astuple(c)))
+            for kind, c in (*self.kinds.items(), ("all", self.total))
+        ]
         widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
         return [
             "",
