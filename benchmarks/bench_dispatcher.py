@@ -103,7 +103,7 @@ async def bare(engine: VllmEngine, ids: list[tuple[int, ...]]) -> Took:
 async def own(engine: VllmEngine, ids: list[tuple[int, ...]]) -> Took:
     """The runner, until the last row is durable."""
     table = table_of(len(ids), 1, 1)
-    ledger = Ledger(table, np.full(len(ids), TOKENS_OUT), {}, [])
+    ledger = Ledger(table, np.full(len(ids), TOKENS_OUT), (), [])
 
     def request(index: int, key: int, prompt_tokens: int, _: Callable[[int], str]) -> GenerateRequest:
         return GenerateRequest(key=key, token_ids=ids[index], sampling=SAMPLING, prompt_tokens=prompt_tokens)

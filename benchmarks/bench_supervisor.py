@@ -113,7 +113,7 @@ def candidate_of(table: RequestTable, dp: int) -> Candidate:
 def run(table: RequestTable, dp: int, folder: Path) -> tuple[float, float]:
     """CPU seconds, and simulated seconds."""
     lengths = np.random.default_rng(1).integers(1, 2 * OUTPUT_TOKENS, len(table))
-    ledger = Ledger(table, np.full(len(table), OUTPUT_TOKENS), {}, [])
+    ledger = Ledger(table, np.full(len(table), OUTPUT_TOKENS), (), [])
     recorder = Recorder(RunPaths(folder))
 
     def request(index: int, key: int, prompt_tokens: int, _: Callable[[int], str]) -> GenerateRequest:

@@ -104,7 +104,7 @@ def run_case(
     async def main() -> float:
         loop = asyncio.get_running_loop()
         table = case.problem.table
-        ledger = Ledger(table, case.problem.expected_tokens, {}, [])
+        ledger = Ledger(table, case.problem.expected_tokens, (), [])
         recorder = Run(case, RunningState(candidate_of(plan), ledger))
         recorder.runner = Runner(
             recorder.state,

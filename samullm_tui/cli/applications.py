@@ -9,6 +9,7 @@ from samullm_tui.cli.forecast import forecast_json, print_forecast
 from samullm_tui.cli.output import print_json, print_table, say
 from samullm_tui.domain.cluster import with_gpus
 from samullm_tui.domain.plan import Forecast
+from samullm_tui.domain.sanitise import sanitise
 from samullm_tui.forecast.pins import pins_for
 from samullm_tui.forecast.plan_file import write_plan
 from samullm_tui.forecast.plans import make_forecast
@@ -38,7 +39,7 @@ def check(arguments: Namespace) -> int:
             }
         )
         return 0
-    print(f"{app.name}: {app.title}")
+    print(sanitise(f"{app.name}: {app.title}"))
     rows = [(n.name, n.llm, ", ".join(n.sources or (n.data,)), f"{requests[n.name]:,}") for n in app.nodes]
     print_table(("node", "LLM", "takes", "requests"), rows)
     print(f"nothing wrong: {len(app.llms)} LLMs, {len(table):,} requests")

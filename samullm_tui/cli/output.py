@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -14,8 +15,9 @@ __all__ = ["print_json", "print_table", "say", "seconds"]
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout."""
-    print(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+    """Exactly one JSON object on stdout. What a terminal could obey stands in it as JSON's escapes."""
+    text = msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode()
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def say(text: str) -> None:

@@ -20,7 +20,8 @@ from samullm_tui.engines.checkpoint import check_checkpoint, special_tokens
 from samullm_tui.engines.installed import Device, require_vllm
 from samullm_tui.engines.kept_process import KeptProcess
 from samullm_tui.engines.log_cause import cause_of
-from samullm_tui.engines.ports import reserved_port
+from samullm_tui.engines.ports import is_listened_on_by, reserved_port
+from samullm_tui.engines.processes import marked
 from samullm_tui.engines.progress import until_stalled
 from samullm_tui.engines.protocol import Completion, EngineStats, GenerateRequest, Started
 from samullm_tui.engines.tiny import resolve_checkpoint
@@ -144,7 +145,7 @@ class VllmEngine:
                 command.argv, env, self._log, self._cookie, scratch=scratch
             )
             self._client = VllmClient(f"http://127.0.0.1:{port}", self._cookie, key, self._specials)
-            cause = await self._until_ours(self._process, self._client)
+            cause = await self._until_ours(self._process, self._client, port)
         if cause is None:
             return True
         await self._end()
@@ -152,11 +153,14 @@ class VllmEngine:
             raise self._not_started(cause)
         return False
 
-    async def _until_ours(self, process: KeptProcess, client: VllmClient) -> str | None:
-        """None when the server answers; the cause of its end when it ends before that."""
+    async def _until_ours(self, process: KeptProcess, client: VllmClient, port: int) -> str | None:
+        """None when the server answers; the cause of its end when it ends before that.
+
+        Whoever else listens on the port is not even asked.
+        """
         exited = asyncio.create_task(process.exited())
         try:
-            while not await client.is_ours():
+            while not (is_listened_on_by(port, marked(self._cookie)) and await client.is_ours()):
                 done, _ = await asyncio.wait({exited}, timeout=HEALTH_POLL_S)
                 if done:
                     return self._exit_cause(exited.result())

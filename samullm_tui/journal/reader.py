@@ -142,6 +142,11 @@ class JournalTail:
                 _check_closed(file, self._first, self.events, b"")
                 self._first, self.good_bytes, self._closed = self.events, 0, None
 
+    def new(self) -> Iterator[AnyEvent]:
+        """All events that became whole since the last call, a part of the journal in memory at a time. Raises as `poll`."""
+        while events := self.poll(CHUNK_BYTES):
+            yield from events
+
     def _take(self, data: bytes, file: Path, *, is_live: bool) -> list[AnyEvent]:
         frames = unframe(data)
         if frames.rest == "damaged" or (frames.rest == "torn" and not is_live):

@@ -1,9 +1,9 @@
-"""Which requests have ended, and where their rows stand: what resuming and exporting go by."""
+"""Which requests have ended, and where their rows stand: what resuming goes by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from array import array
+from collections.abc import Iterable, Iterator
 
 from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 
@@ -12,21 +12,51 @@ __all__ = ["Committed", "Key", "committed"]
 Key = tuple[str, str]
 """(node, id): ids are unique within a node."""
 
+ERROR = -1
 
-class Committed(NamedTuple):
-    """Byte offsets of rows in the outputs file and in the errors file. No request is in both."""
 
-    outputs: dict[Key, int]
-    errors: dict[Key, int]
+class Committed:
+    """The requests that ended, numbered from 0 in the order of their ends. A million fit: each is a name and four numbers.
+
+    numbers  for each node the numbers of its requests, by id
+    offsets  by number: where the row stands, in the outputs file or in the errors file
+    tokens   by number: output tokens, ERROR (-1) of an error row
+    at_s     by number: when it ended
+    cut      by number: 1 where max_tokens or the context ended the answer, so that it might have been longer
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, dict[str, int]] = {}
+        self.offsets = array("q")
+        self.tokens = array("q")
+        self.at_s = array("d")
+        self.cut = array("b")
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add(self, event: RequestFinished | RequestFailed) -> None:
+        """A request ends once: should a journal say it again, the first time counts."""
+        numbers = self.numbers.setdefault(event.node, {})
+        if event.id not in numbers:
+            numbers[event.id] = len(self)
+            finished = isinstance(event, RequestFinished)
+            self.offsets.append(event.offset)
+            self.tokens.append(event.output_tokens if finished else ERROR)
+            self.at_s.append(event.at_s)
+            self.cut.append(finished and event.finish_reason == "length")
+
+    def ends(self) -> Iterator[tuple[Key, int]]:
+        """Each request that ended, with its number; node by node."""
+        for node, numbers in self.numbers.items():
+            for name, number in numbers.items():
+                yield (node, name), number
 
 
 def committed(events: Iterable[AnyEvent]) -> Committed:
-    """The requests that ended. A request ends once: should a journal say it again, the first time counts."""
-    outputs: dict[Key, int] = {}
-    errors: dict[Key, int] = {}
+    """The requests that ended by these events."""
+    found = Committed()
     for event in events:
         if isinstance(event, RequestFinished | RequestFailed):
-            key = (event.node, event.id)
-            if key not in outputs and key not in errors:
-                (outputs if isinstance(event, RequestFinished) else errors)[key] = event.offset
-    return Committed(outputs, errors)
+            found.add(event)
+    return found

@@ -26,14 +26,17 @@ def export_rows(run: str) -> Iterator[dict[str, object]]:
 
 
 def _rows(journal: Path, outputs: Path) -> Iterator[dict[str, object]]:
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, set[str]] = {}
     if not outputs.exists():
         return
     with outputs.open("rb") as file:
         for event in read_events(journal):
-            if not isinstance(event, RequestFinished) or (event.node, event.id) in seen:
+            if not isinstance(event, RequestFinished):
                 continue
-            seen.add((event.node, event.id))
+            ids = seen.setdefault(event.node, set())
+            if event.id in ids:
+                continue
+            ids.add(event.id)
             # Rows are committed in their order in the file: this seldom seeks.
             if file.tell() != event.offset:
                 file.seek(event.offset)

@@ -125,16 +125,17 @@ def follow(run: str) -> Iterator[AnyEvent]:
     last: AnyEvent | None = None
     while True:
         alive = is_locked(paths.lock)
-        events = tail.poll()
-        for event in events:
+        before = tail.events
+        for event in tail.new():
             last = event
             yield event
-        if not alive and not events:
+        is_quiet = tail.events == before
+        if not alive and is_quiet:
             if isinstance(last, RunEnded):
                 return
             wrong, right = "its supervisor is gone", f"`samullm-tui resume {run}` goes on"
             raise RunError(Problem(run, "", wrong, right))
-        if not events:
+        if is_quiet:
             time.sleep(POLL_S)
 
 
@@ -227,7 +228,7 @@ def _has_ended(paths: RunPaths) -> bool:
     """Whether the run's last word is that it ended."""
     last: AnyEvent | None = None
     try:
-        for event in JournalTail(paths.folder).poll():
+        for event in JournalTail(paths.folder).new():
             last = event
     except JournalError:
         return False

@@ -6,7 +6,7 @@ Every request ends exactly once. Only the answer to a request's latest sending c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +50,11 @@ class Ledger:
     """
 
     def __init__(
-        self, table: RequestTable, expected: IntArray, done: Mapping[int, Finish], failed: Iterable[int]
+        self,
+        table: RequestTable,
+        expected: IntArray,
+        done: Iterable[tuple[int, Finish]],
+        failed: Iterable[int],
     ) -> None:
         """`done`: the requests that are finished already; `failed`: those with an error row."""
         self.table = table
@@ -63,7 +67,7 @@ class Ledger:
         self.suspects = Suspects()
         self._serial = 0
         self._children_start, self._children = _children(table)
-        for index, finish in done.items():
+        for index, finish in done:
             self.status[index] = DONE
             self._keep(index, finish)
         for index in failed:

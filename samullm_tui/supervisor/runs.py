@@ -80,7 +80,7 @@ class RunBook:
         tail, state = self._known.setdefault(folder, (JournalTail(folder), RunState()))
         # The lock is looked at first: a run that ends in between is then not "interrupted".
         alive = is_locked(paths.lock)
-        fold(tail.poll(), state)
+        fold(tail.new(), state)
         return state.created_unix_s, _summary(paths, state, alive=alive)
 
 

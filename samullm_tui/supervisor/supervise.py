@@ -215,6 +215,7 @@ class Supervisor:
             raise RunError(Problem(before.run, "", "the approved plan is not in its journal"))
         indices = indices_of(self._history, job.workload.table)
         ledger = Ledger(job.workload.table, job.inputs.problem.expected_tokens, indices.done, indices.failed)
+        self._history.forget_rows()
         state = RunningState(
             candidate=candidate,
             ledger=ledger,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from samullm_tui.domain.application import LLM, Application, Node
 from samullm_tui.domain.errors import ApplicationError, Problem
+from samullm_tui.workload.names import Names, Ranges
 from samullm_tui.workload.problems import did_you_mean, shown
 from samullm_tui.workload.prompt import Template
 from samullm_tui.workload.records import Record
@@ -27,10 +28,10 @@ def _integers() -> array[int]:
 
 @dataclass
 class Columns:
-    """The table while it grows: 8 bytes a number."""
+    """The table while it grows: 8 bytes a number, and the letters of the names."""
 
-    ids: list[str] = field(default_factory=list)
-    records: list[str] = field(default_factory=list)
+    ids: Names = field(default_factory=Names)
+    records: Names = field(default_factory=Names)
     llm: array[int] = field(default_factory=_integers)
     node: array[int] = field(default_factory=_integers)
     prompt_tokens: array[int] = field(default_factory=_integers)
@@ -57,7 +58,7 @@ class Layout:
         application: Application,
         count_tokens: TokenCounter,
         contexts: Mapping[str, int],
-        records: Mapping[str, list[Record]],
+        records: Mapping[str, Sequence[Record]],
     ) -> None:
         self.application = application
         self.count_tokens = count_tokens
@@ -67,7 +68,7 @@ class Layout:
         self.llms = {llm.name: k for k, llm in enumerate(application.llms)}
         self.templates = tuple(Template.parse(node.prompt) for node in application.nodes)
         self.columns = Columns()
-        self.outputs: dict[str, dict[int, range]] = {}
+        self.outputs: dict[str, Ranges] = {}
         self.groups = 0
 
     def add_node(self, node: Node) -> tuple[Problem, ...]:
@@ -75,7 +76,7 @@ class Layout:
         number, data = len(self.outputs), self.data[node.data]
         reader = NodeReader(node, self.templates[number], self.count_tokens, data, self.application.file)
         context = self._context(self.application.llms[self.llms[node.llm]])
-        outputs: dict[int, range] = {}
+        outputs = Ranges()
         self.outputs[node.name] = outputs
         start, reached = len(self.columns.ids), 0
         for index, record in enumerate(self.records[node.data]):
@@ -86,7 +87,7 @@ class Layout:
             longest = self._add_record(reader, index, record)
             stop = len(self.columns.ids)
             if stop > first:
-                outputs[index] = range(stop - 1 if node.chain is not None else first, stop)
+                outputs.add(index, range(stop - 1 if node.chain is not None else first, stop))
             if stop > MAX_REQUESTS:
                 wrong = f"more than {MAX_REQUESTS:,} requests in all"
                 raise ApplicationError(Problem(self.application.file, f"nodes.{node.name}", wrong))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, overload
 
 import msgspec
 
@@ -20,7 +20,7 @@ from samullm_tui.workload.batch import batch_fields
 from samullm_tui.workload.problems import SHOWN, Problems, shown
 from samullm_tui.workload.synthetic import synthetic_columns
 
-__all__ = ["LINE_BYTES", "Record", "read_records", "scan_records", "scan_rows"]
+__all__ = ["LINE_BYTES", "Record", "all_records", "read_records", "scan_records", "scan_rows"]
 
 LINE_BYTES = 32 * 1024 * 1024
 """A longer line is refused."""
@@ -63,6 +63,11 @@ def scan_records(data: DataSet, problems: Problems, line_bytes: int = LINE_BYTES
             yield record
     if not seen and not problems:
         problems.add("", "has no records", "one record a line")
+
+
+def all_records(data: DataSet, problems: Problems) -> Sequence[Record]:
+    """The same at once: those of a file are held, drawn ones are made when they are asked for."""
+    return _drawn(data, problems) if data.file is None else list(scan_records(data, problems))
 
 
 def scan_rows(path: Path, problems: Problems, line_bytes: int = LINE_BYTES) -> Rows:
@@ -179,14 +184,33 @@ def _record(line: int, fields: dict[str, object], seen: dict[str, int], problems
     return Record(name, fields, line)
 
 
-def _drawn(data: DataSet, problems: Problems) -> Iterator[Record]:
+class DrawnRecords(Sequence[Record]):
+    """The records of a synthetic data set: columns of numbers and labels, and a record only for whoever asks for it."""
+
+    def __init__(self, columns: Mapping[str, Sequence[object]]) -> None:
+        self._columns = columns
+        self._records = range(len(next(iter(columns.values()), ())))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[k] for k in self._records[index]]
+        k = self._records[index]
+        return Record(f"{k + 1:04}", {name: column[k] for name, column in self._columns.items()})
+
+
+def _drawn(data: DataSet, problems: Problems) -> Sequence[Record]:
     assert data.synthetic is not None
     try:
-        columns = synthetic_columns(data.synthetic)
+        return DrawnRecords(synthetic_columns(data.synthetic))
     except OverflowError as error:
         problems.add(
             f"data.{data.name}.synthetic", f"a list field has {error}", "fewer records or shorter lists"
         )
-        return
-    for k, values in enumerate(zip(*columns.values(), strict=True), start=1):
-        yield Record(f"{k:04}", dict(zip(columns, values, strict=True)))
+        return ()

@@ -14,7 +14,7 @@ from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.workload.layout import NO_CAP, Layout
 from samullm_tui.workload.problems import SHOWN, Problems
 from samullm_tui.workload.prompt import Template, is_upstream
-from samullm_tui.workload.records import Record, scan_records
+from samullm_tui.workload.records import Record, all_records
 from samullm_tui.workload.tokens import TokenCounter, estimator
 from samullm_tui.workload.values import text_of
 
@@ -110,10 +110,10 @@ def build_requests(
     prompt that leaves no room in the context.
     """
     found: list[Problem] = []
-    records: dict[str, list[Record]] = {}
+    records: dict[str, Sequence[Record]] = {}
     for data in application.data:
         problems = Problems(data.file or application.file, limit=SHOWN)
-        records[data.name] = list(scan_records(data, problems))
+        records[data.name] = all_records(data, problems)
         found += problems.all()
     layout = Layout(application, count_tokens or estimator(application), contexts or {}, records)
     for node in application.nodes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,8 +57,7 @@ def _column(distribution: Mapping[str, Any], records: int, rng: np.random.Genera
         drawn = rng.choice(len(labels), size=records, p=[w / total for w in weights])
         return [labels[k] for k in drawn.tolist()]
     if kind == "tokens":
-        amounts: list[int] = _draw(distribution, records, rng, least=1).tolist()
-        return amounts
+        return array("q", _draw(distribution, records, rng, least=1).tobytes())
     counts = _draw(distribution["list"]["count"], records, rng, least=0)
     if int(counts.sum()) > MAX_ELEMENTS:
         raise OverflowError(f"{int(counts.sum()):,} elements")

@@ -22,13 +22,13 @@ DEADLINE_S = 60.0
 class Terminal:
     """A pseudo-terminal with the console in it."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *more: str, **environment: str) -> None:
         self.output = b""
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             known = {key: value for key, value in os.environ.items() if key not in {"COLORTERM", "NO_COLOR"}}
             known |= {"TERM": "xterm-256color", "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", "LINES": "24"}
-            arguments = [sys.executable, "-m", "tests.console.console_program", str(folder)]
+            arguments = [sys.executable, "-m", "tests.console.console_program", str(folder), *more]
             os.execve(sys.executable, arguments, {**known, **environment})
         self.before = termios.tcgetattr(self.descriptor)
 
@@ -84,9 +84,23 @@ def test_the_terminal_is_restored(terminal: Terminal, how: signal.Signals | byte
     else:
         os.kill(terminal.pid, how)
     assert terminal.end() == status
-    for sequence in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1004l"):
-        assert sequence in terminal.output
-    assert termios.tcgetattr(terminal.descriptor)[3] == terminal.before[3]
+    assert is_restored(terminal)
+
+
+def is_restored(terminal: Terminal) -> bool:
+    """The first screen, the cursor, no reports of focus, and the line discipline as it was."""
+    sequences = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1004l")
+    echoes = termios.tcgetattr(terminal.descriptor)[3] == terminal.before[3]
+    return echoes and all(sequence in terminal.output for sequence in sequences)
+
+
+def test_a_console_that_crashes_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "crash", XDG_CONFIG_HOME=str(tmp_path))
+    terminal.read_until(b"forecast")
+    assert terminal.end() != 0
+    assert is_restored(terminal)
+    assert b"IndexError" in terminal.output
+    os.close(terminal.descriptor)
 
 
 def test_colours_are_exact_and_the_mouse_is_left_alone(terminal: Terminal) -> None:

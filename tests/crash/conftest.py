@@ -23,6 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = Tally()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A table with anything lost, doubled or left over fails, whatever else was said."""
+    total = session.config.stash[TALLY].total
+    if (total.lost or total.doubled or total.orphans) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash[TALLY].lines():
         terminalreporter.write_line(line)

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "Tally",
     "check_run",
     "committed_rows",
+    "count_repeats",
     "ends_of",
     "make_application",
     "supervisor_pid",
@@ -76,9 +77,13 @@ PLAN = Plan(
 
 
 def make_application(folder: Path, records: int, **options: object) -> RunPaths:
-    """A run, approved and simulated at full speed unless told otherwise, of an application in `folder`."""
+    """A run, approved and simulated at full speed unless told otherwise, of an application in `folder`.
+
+    Its data are those that stand there already, if any do.
+    """
     lines = (f'{{"id": "q{k}", "question": "What is {k} times {k}?"}}\n' for k in range(records))
-    (folder / "questions.jsonl").write_text("".join(lines))
+    if not (folder / "questions.jsonl").exists():
+        (folder / "questions.jsonl").write_text("".join(lines))
     (folder / "small.toml").write_text(APPLICATION)
     given = {"approved": True, "samples": 1, "speed": "max", "plan": PLAN, **options}
     run = create_run(folder / "small.toml", cluster_from_preset("cpu:2"), "simulated", **given)  # type: ignore[arg-type]
@@ -103,12 +108,17 @@ class Nursery:
 
 @dataclass
 class Count:
-    """What came of one kind of fault. `repeated`: requests sent again, none of which had a committed row."""
+    """What came of one kind of fault.
+
+    `repeated`: requests sent again by the next supervisor, none of which had a committed row; at most `in_flight`: those
+    that the dead ones had sent and not committed.
+    """
 
     faults: int = 0
     survived: int = 0
     lost: int = 0
     doubled: int = 0
+    in_flight: int = 0
     repeated: int = 0
     orphans: int = 0
 
@@ -122,13 +132,18 @@ class Tally:
     def of(self, kind: str) -> Count:
         return self.kinds.setdefault(kind, Count())
 
+    @property
+    def total(self) -> Count:
+        counts = map(astuple, self.kinds.values())
+        return Count(*map(sum, zip(*counts, strict=True))) if self.kinds else Count()
+
     def lines(self) -> list[str]:
         if not self.kinds:
             return []
-        header = ("fault", "tried", "survived", "lost", "doubled", "repeated", "orphans")
+        header = ("fault", "tried", "survived", "lost", "doubled", "in flight", "repeated", "orphans")
         rows = [
-            (kind, *map(str, (c.faults, c.survived, c.lost, c.doubled, c.repeated, c.orphans)))
-            for kind, c in self.kinds.items()
+            (kind, *(f"{number:,}" for number in astuple(c)))
+            for kind, c in (*self.kinds.items(), ("all", self.total))
         ]
         widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
         return [
@@ -169,7 +184,9 @@ def check_run(paths: RunPaths, expected: dict[str, Counter[Any]], count: Count) 
         assert (sorted(ends - found[what]), sorted(found[what] - ends)) == ([], []), what
     times = [event.at_s for event in events]
     assert times == sorted(times), "the run's clock went back"
-    count.repeated += repeats(paths, events)
+    records = sum(event.requests for event in events[0].nodes[:1])  # type: ignore[union-attr]
+    names = [(node, f"q{k}") for node in ("answer", "judge") for k in range(records)]
+    count_repeats(paths, events, names, count)
 
 
 def ends_of(paths: RunPaths, events: list[AnyEvent]) -> dict[str, Counter[Any]]:
@@ -188,23 +205,29 @@ def ends_of(paths: RunPaths, events: list[AnyEvent]) -> dict[str, Counter[Any]]:
     }
 
 
-def repeats(paths: RunPaths, events: list[AnyEvent]) -> int:
-    """How many requests were sent by more than one supervisor; a committed one never is."""
-    nodes = ("answer", "judge")
-    sent: dict[int, list[int]] = {}
+def count_repeats(
+    paths: RunPaths, events: list[AnyEvent], names: list[tuple[str, str]], count: Count
+) -> None:
+    """What was in flight when a supervisor died, and what of it the next one sent again; a committed request never is.
+
+    `names`: (node, id) of each request, by its index.
+    """
+    sent: dict[int, set[tuple[str, str]]] = {}
     for line in (paths.folder / "sends").read_text().splitlines():
         pid, index = map(int, line.split())
-        sent.setdefault(pid, []).append(index)
-    records = sum(e.requests for e in events[0].nodes[:1])  # type: ignore[union-attr]
+        sent.setdefault(pid, set()).add(names[index])
     done: set[tuple[str, str]] = set()
     before: set[tuple[str, str]] = set()
-    again = 0
+    own: set[tuple[str, str]] = set()
     for event in events:
         if isinstance(event, SupervisorStarted):
-            now = {(nodes[index // records], f"q{index % records}") for index in sent.get(event.pid, ())}
-            assert not now & done, "a committed request was sent again"
-            again += len(now & before)
-            before |= now
+            in_flight = own - done
+            own = sent.get(event.pid, set())
+            assert not own & done, "a committed request was sent again"
+            before |= in_flight
+            repeated = own & before
+            count.in_flight += len(in_flight)
+            count.repeated += len(repeated)
+            before -= repeated
         elif isinstance(event, RequestFinished | RequestFailed):
             done.add((event.node, event.id))
-    return again

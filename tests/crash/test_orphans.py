@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.torture
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     """An interpreter that serves as vLLM does, with a grandchild in a session of its own that ignores SIGTERM."""
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"core": true, "start": "wait"}')
+    (tmp_path / "go").touch()
     script = tmp_path / "python"
     stubborn = f"{sys.executable} -I -S {ENGINES / 'keeper_stubborn.py'} orphan"
     script.write_text(f'#!/bin/sh\n{stubborn} &\nexec {sys.executable} {ENGINES / "fake_vllm.py"} "$@"\n')
@@ -59,6 +61,10 @@ def keepers(run: str) -> list[int]:
 
 def servers(run: str) -> list[int]:
     return [pid for pid in marked(run) if b"fake_vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def engine_cores(run: str) -> list[int]:
+    return [pid for pid in marked(run) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 VICTIMS: dict[str, Callable[[RunPaths], list[int]]] = {
@@ -130,4 +136,67 @@ def test_a_stop_in_the_middle_leaves_nobody(
     assert ends == [0]
     count.orphans += sum(map(alive, pids))
     assert not any(map(alive, pids))
+    count.survived += 1
+
+
+# --- each victim in each state of the engines ---
+
+ORPHANS_S = 10.0
+ONE: dict[str, Callable[[RunPaths], int]] = {
+    "the supervisor": supervisor_pid,
+    "a keeper": lambda paths: keepers(paths.run)[0],
+    "an API server": lambda paths: servers(paths.run)[0],
+    "an engine core": lambda paths: engine_cores(paths.run)[0],
+}
+
+
+def processes_that_must_go(victim: str, pid: int, run: str) -> list[int]:
+    """Those of the victim's engine; of a supervisor all engines."""
+    if victim == "the supervisor":
+        return marked(run)
+    keeper = pid if victim == "a keeper" else next(k for k in keepers(run) if pid in descendants(k))
+    return [p for p in descendants(keeper) if p in marked(run)]
+
+
+def reach(state: str, paths: RunPaths, folder: Path, ends: list[int]) -> None:
+    """Waits until both engines are in this state. Those that stop take as long as their grandchild that does not want to."""
+    until(lambda: bool(ends) or len(engine_cores(paths.run)) == 2)
+    if state != "loading":
+        (folder / "go").touch()
+        until(lambda: bool(ends) or (paths.outputs.exists() and paths.outputs.stat().st_size > 1000))
+    if state == "stopping":
+        ControlClient(paths).stop()
+    assert not ends, paths.log.read_text()
+
+
+@pytest.mark.parametrize("state", ["loading", "serving", "stopping"])
+@pytest.mark.parametrize("victim", ONE)
+def test_whoever_is_killed_in_whatever_state_nobody_is_left_after_ten_seconds(
+    paths: RunPaths, nursery: Nursery, python: str, tally: Tally, victim: str, state: str
+) -> None:
+    count, folder = tally.of(f"SIGKILL of {victim}, {state}"), Path(python).parent
+    count.faults += 1
+    (folder / "go").unlink()
+    ends: list[int] = []
+    life = Thread(target=lambda: ends.append(nursery.live(paths, Fault(python=python))))
+    life.start()
+    reach(state, paths, folder, ends)
+    pid = ONE[victim](paths)
+    doomed = processes_that_must_go(victim, pid, paths.run)
+    assert doomed
+    os.kill(pid, signal.SIGKILL)
+    began_s = time.monotonic()
+    until(lambda: not any(map(alive, doomed)))
+    count.orphans += sum(map(alive, doomed))
+    assert time.monotonic() - began_s <= ORPHANS_S
+    (folder / "go").touch()
+    life.join()
+    if ends[0] or state == "stopping":
+        assert nursery.live(paths, Fault(python=python)) == 0, paths.log.read_text()
+    assert marked(paths.run) == []
+    rows = Counter((row["node"], row["id"]) for row in committed_rows(paths))
+    wanted = Counter((node, f"q{k}") for node in ("answer", "judge") for k in range(RECORDS))
+    count.lost += sum((wanted - rows).values())
+    count.doubled += sum((rows - wanted).values())
+    assert rows == wanted
     count.survived += 1

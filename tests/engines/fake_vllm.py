@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 from aiohttp import web
 
@@ -56,6 +57,8 @@ class Fake:
     @web.middleware
     async def authenticate(self, request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:
         wanted = f"Bearer {self.key}"
+        if self.key is None:
+            return await handler(request)
         if request.path.startswith("/v1") and request.headers.get("Authorization") != wanted:
             return web.json_response({"error": "Unauthorized"}, status=UNAUTHORIZED)
         return await handler(request)
@@ -83,7 +86,7 @@ class Fake:
             await self.aborted.wait()
             return web.json_response(partial(prompt, chat=chat))
         reason = {"abort": "abort", "stop": "stop"}.get(prompt, "length")
-        text = json.dumps(body) if prompt == "body" else "hello"
+        text = json.dumps(body) if prompt == "body" else prompt[5:] if prompt.startswith("echo ") else "hello"
         content = {"message": {"content": text}} if chat else {"text": text}
         choice = {"index": 0, "finish_reason": reason, "token_ids": [5, 6, 7], **content}
         usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
@@ -108,7 +111,7 @@ def partial(prompt: str, *, chat: bool) -> dict[str, object]:
     return {"choices": [choice], "usage": usage, **(ids if chat else {})}
 
 
-def start_badly(how: str, folder: Path, port: int) -> None:
+def start_badly(how: str, folder: Path, port: int, name: str) -> None:
     """What a server does that does not get as far as serving; returns where only the first start is bad."""
     first = folder / "started before"
     if how == "fail":
@@ -119,28 +122,46 @@ def start_badly(how: str, folder: Path, port: int) -> None:
     if how == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(3600)
+    if how == "wait":
+        while not (folder / "go").exists():
+            time.sleep(0.02)
     if how == "impostor" and not first.exists():
         first.touch()
-        environment = {**os.environ, "FAKE_IMPOSTOR": str(folder / "impostor saw"), "VLLM_API_KEY": "its own"}
-        impostor = subprocess.Popen([sys.executable, __file__, "--port", str(port)], env=environment)
+        # Another program, which says of itself whatever is wanted: our name, no key.
+        environment = {k: v for k, v in os.environ.items() if k not in {"SAMULLM_RUN", "VLLM_API_KEY"}}
+        environment["FAKE_IMPOSTOR"] = str(folder / "impostor saw")
+        command = [sys.executable, __file__, "--port", str(port), "--served-model-name", name]
+        subprocess.Popen(command, env=environment, start_new_session=True)
         while not (folder / "impostor saw").exists():
             time.sleep(0.02)
-        time.sleep(0.5)
+        time.sleep(1.5)
         print("OSError: [Errno 98] Address already in use", flush=True)
-        impostor.poll()
         sys.exit(1)
+
+
+def start_core() -> None:
+    """A child that the server cannot live without, as vLLM's EngineCore is."""
+    core = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)", "EngineCore"])
+
+    def watch() -> None:
+        core.wait()
+        print("EngineDeadError: EngineCore encountered an issue.", flush=True)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="/nowhere")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--served-model-name", default="somebody else's model")
+    parser.add_argument("--served-model-name", default="x")
     arguments, _ = parser.parse_known_args()
     folder = Path(arguments.model)
     if saw := os.environ.get("FAKE_IMPOSTOR"):
-        app = Fake("somebody else's model").application()
+        app = Fake(arguments.served_model_name).application()
         lines: list[str] = []
+        app.on_startup.append(lambda _: asyncio.to_thread(Path(saw).touch))
 
         @web.middleware
         async def note(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:
@@ -151,7 +172,9 @@ def main() -> None:
         app.middlewares.insert(0, note)
     else:
         config = json.loads((folder / "config.json").read_text())
-        start_badly(config.get("start", ""), folder, arguments.port)
+        if config.get("core"):
+            start_core()
+        start_badly(config.get("start", ""), folder, arguments.port, arguments.served_model_name)
         app = Fake(arguments.served_model_name, is_mute=config.get("start") == "mute").application()
     web.run_app(
         app, host="127.0.0.1", port=arguments.port, reuse_address=True, print=None, handle_signals=True

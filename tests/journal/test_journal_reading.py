@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from journal_examples import finished, small_run
 from msgspec.structs import replace
 
 from samullm_tui.domain.errors import JournalError, RecordingError
-from samullm_tui.domain.event import AnyEvent, RequestFailed
+from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Replica
 from samullm_tui.journal.codec import decode, encode
 from samullm_tui.journal.framing import frame
@@ -164,18 +165,37 @@ def test_a_tail_beside_a_writer_misses_and_invents_nothing(tmp_path: Path) -> No
 # --- what ended ---
 
 
+def ended(events: Iterable[AnyEvent]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Offset and output tokens (-1: an error row) of each request."""
+    done = committed(events)
+    return {key: (done.offsets[number], done.tokens[number]) for key, number in done.ends()}
+
+
 def test_ended_requests_are_found_with_their_rows() -> None:
-    done = committed(RUN)
-    assert done.outputs == {
-        ("summary", "1"): 0,
-        ("summary", "2"): 180,
-        ("judge", "1"): 360,
-        ("judge", "2"): 540,
-    }
-    assert done.errors == {("summary", "3"): 0}
+    tokens = {(e.node, e.id): e.output_tokens for e in RUN if isinstance(e, RequestFinished)}
+    offsets = {("summary", "1"): 0, ("summary", "2"): 180, ("judge", "1"): 360, ("judge", "2"): 540}
+    finished = {key: (offset, tokens[key]) for key, offset in offsets.items()}
+    assert ended(RUN) == finished | {("summary", "3"): (0, -1)}
+    assert len(committed(RUN)) == 5
 
 
 def test_a_request_ends_once_even_if_a_journal_says_it_twice() -> None:
     again = [replace(event, offset=9999) for event in RUN if hasattr(event, "offset")]
     twisted = RequestFailed(at_s=60.0, node="judge", id="1", llm="large", cause="", offset=5)
-    assert committed([*RUN, *again, twisted]) == committed(RUN)
+    assert ended([*RUN, *again, twisted]) == ended(RUN)
+    assert len(committed([*RUN, *again, twisted])) == 5
+
+
+def test_new_events_are_read_in_parts_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long journal is never in memory as a whole."""
+    path = tmp_path / "journal.jsonl"
+    with JournalWriter(path) as writer:
+        for event in RUN:
+            writer.append(event)
+    monkeypatch.setattr("samullm_tui.journal.reader.CHUNK_BYTES", 400)
+    tail, most = JournalTail(path), 0
+    for k, _ in enumerate(tail.new()):
+        most = max(most, tail.events - k)
+    assert tail.events == len(RUN)
+    assert 0 < most < len(RUN) / 2
+    assert list(tail.new()) == []

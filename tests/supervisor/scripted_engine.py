@@ -260,7 +260,7 @@ def candidate_of(*stages: tuple[Sequence[Placement], Sequence[str]]) -> Candidat
 
 
 def state_of(table: RequestTable, candidate: Candidate) -> RunningState:
-    return RunningState(candidate, Ledger(table, np.full(len(table), 5, dtype=np.int64), {}, []))
+    return RunningState(candidate, Ledger(table, np.full(len(table), 5, dtype=np.int64), (), []))
 
 
 def run_bench(

@@ -38,7 +38,7 @@ def test_chains_go_where_the_forecast_has_them(
     stage = Stage((Placement("a", 1, replicas, tuple(range(replicas))),), ("a",))
     fresh = Progress.fresh(problem)
     forecast = deal(problem, expected, fresh, stage.replicas, {}, fresh.left(problem), 0.0)
-    ledger = Ledger(table, expected, {}, [])
+    ledger = Ledger(table, expected, (), [])
     rates = rates_of(SHAPE, float(problem.expected_prompts.mean()), float(expected.mean()))
     names = [replica.name for replica in stage.replicas]
     for number, name in enumerate(names):

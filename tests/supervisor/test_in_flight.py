@@ -65,7 +65,7 @@ def run(config: EngineConfig, max_in_flight: int, *, watched: bool) -> tuple[flo
     """When the last of 1,500 requests ends, and how many the engine is given at a time then."""
     table = table_of("a", [("a", ())] * 1500)
     lengths = np.random.default_rng(1).integers(50, 150, len(table))
-    state = RunningState(candidate_of(([A0], "a")), Ledger(table, np.full(len(table), 100), {}, []))
+    state = RunningState(candidate_of(([A0], "a")), Ledger(table, np.full(len(table), 100), (), []))
     tape, replica = Tape(), Replica("a", (0,))
     engine: list[SimulatedEngine] = []
     capacity = 0

@@ -16,7 +16,9 @@ def ledger_of(
     requests: list[tuple[str, tuple[int, ...]]], group: list[int] | None = None, **done: object
 ) -> Ledger:
     table = table_of("ab", requests, group or ())
-    return Ledger(table, np.full(len(table), 5, dtype=np.int64), done.get("done", {}), done.get("failed", []))  # type: ignore[arg-type]
+    return Ledger(
+        table, np.full(len(table), 5, dtype=np.int64), done.get("done", {}).items(), done.get("failed", [])
+    )  # type: ignore[arg-type]
 
 
 FAN_IN = [("a", ()), ("a", ()), ("b", (0, 1)), ("b", (2,))]

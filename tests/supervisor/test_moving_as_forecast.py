@@ -36,7 +36,7 @@ PLAN = candidate_of(([A0, B1], "a"), ([B0], "b"))
 def run(problem: Problem, lengths: np.ndarray) -> Tape:
     """In virtual time, on engines that are the forecast's models."""
     table, tape = problem.table, Tape()
-    state = RunningState(PLAN, Ledger(table, problem.expected_tokens, {}, []))
+    state = RunningState(PLAN, Ledger(table, problem.expected_tokens, (), []))
 
     def request(index: int, key: int, prompt_tokens: int, _: Callable[[int], str]) -> GenerateRequest:
         return GenerateRequest(key=key, prompt_tokens=prompt_tokens, output_tokens=int(lengths[index]))

@@ -196,7 +196,9 @@ def test_rows_that_no_event_points_at_are_cut_off_by_the_next_supervisor(
     record.close()
     assert [json.loads(line)["id"] for line in paths.outputs.read_text().splitlines()] == ["é1", "é2", "é4"]
     assert [json.loads(line)["id"] for line in paths.errors.read_text().splitlines()] == ["é3"]
-    assert set(read_history(paths).finished) == {("n", "é1"), ("n", "é2"), ("n", "é4")}
+    rows = read_history(paths).rows
+    tokens = {key: rows.tokens[number] for key, number in rows.ends()}
+    assert tokens == {("n", "é1"): 1, ("n", "é2"): 2, ("n", "é3"): -1, ("n", "é4"): 4}
 
 
 def test_rows_that_the_journal_has_and_the_file_has_not_are_damage(paths: RunPaths) -> None:
@@ -227,9 +229,11 @@ def test_a_history_knows_how_long_answers_were_whether_they_were_cut_and_what_lo
     record.output(row(5), structs.replace(finished(5), finish_reason="length"))
     record.close()
     history = read_history(paths)
-    whole, cut = history.finished["n", "é3"], history.finished["n", "é5"]
-    assert whole == Finish(3, finished(3).at_s, cut=False)
-    assert cut == Finish(5, finished(5).at_s, cut=True)
+    rows = history.rows
+    whole, cut = rows.numbers["n"]["é3"], rows.numbers["n"]["é5"]
+    assert [rows.tokens[k] for k in (whole, cut)] == [3, 5]
+    assert [rows.at_s[k] for k in (whole, cut)] == [finished(3).at_s, finished(5).at_s]
+    assert [rows.cut[k] for k in (whole, cut)] == [False, True]
     assert history.loads == [ready]
 
 
