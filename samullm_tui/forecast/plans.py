@@ -38,8 +38,8 @@ MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
-PROVEN = 0.005
-"""A plan within this share of the lower bound is good enough to stop the search: ties are as wide."""
+PROVEN = 0.01
+"""A plan within this share of the lower bound is good enough to stop the search: no plan is better by two ties."""
 JUDGES = 4
 LARGE_REQUESTS = 20_000
 """From so many requests on the search judges by one draw: the makespan hardly differs between them."""

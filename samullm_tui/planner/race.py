@@ -35,6 +35,8 @@ LEAST = 6
 ENOUGH = 64
 """Draws after which a plan that is clearly behind is left, however cheap they are."""
 RESAMPLES = 400
+BOUND_DRAWS = 21
+"""A lower bound takes as long as several simulations, and differs less between draws than a makespan."""
 
 
 class Effort(NamedTuple):
@@ -46,7 +48,7 @@ class Effort(NamedTuple):
 
 @dataclass
 class Race:
-    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k on draws 0, 1, 2, …; `bounds_s` by draw."""
+    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k on draws 0, 1, 2, …"""
 
     problem: Problem
     plans: Sequence[Plan]
@@ -54,7 +56,6 @@ class Race:
     quantile: float
     makespans_s: list[list[float]] = field(init=False)
     loads: list[list[int]] = field(init=False)
-    bounds_s: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.makespans_s = [[] for _ in self.plans]
@@ -75,21 +76,30 @@ class Race:
     def extend(self, plans: Iterable[int], count: int, run: Runner) -> None:
         """Simulates these plans on all of the first `count` draws that they lack. Draws are made as they are needed."""
         first = {k: len(self.makespans_s[k]) for k in plans if len(self.makespans_s[k]) < count}
-        start, known = min(first.values(), default=count), len(self.bounds_s)
 
-        def one_draw(number: int) -> tuple[float | None, dict[int, tuple[float, int]]]:
+        def one_draw(number: int) -> dict[int, tuple[float, int]]:
             lengths = self.draws[number]
             traces = {
                 k: simulate_plan(self.problem, self.plans[k], lengths) for k in first if first[k] <= number
             }
-            bound_s = lower_bound(self.problem, lengths) if number >= known else None
-            return bound_s, {k: (trace.makespan_s, trace.loads) for k, trace in traces.items()}
+            return {k: (trace.makespan_s, trace.loads) for k, trace in traces.items()}
 
-        for bound_s, found in run(one_draw, range(start, count)):
-            self.bounds_s += [] if bound_s is None else [bound_s]
+        for found in run(one_draw, range(min(first.values(), default=count), count)):
             for k, (makespan_s, loads) in found.items():
                 self.makespans_s[k].append(makespan_s)
                 self.loads[k].append(loads)
+
+    def bound_s(self, run: Runner) -> float:
+        """The median makespan that no plan can beat, over BOUND_DRAWS of the first plan's draws: those in the middle.
+
+        A draw of long answers is long for every plan, so draws whose makespan is the median have a bound that is
+        the median, but for what their bounds differ by among themselves.
+        """
+        makespans_s = self.makespans_s[self.ranking()[0]]
+        spare = max(0, len(makespans_s) - BOUND_DRAWS)
+        middle = np.argsort(makespans_s, kind="stable")[spare // 2 :][:BOUND_DRAWS].tolist()
+        found = run(lambda number: lower_bound(self.problem, self.draws[number]), middle)
+        return min(float(np.median(list(found))), float(np.median(makespans_s)))
 
     def contenders(self, resamples: Resamples) -> list[int]:
         """The first plan and all that are not clearly behind it by more than a tie, on the draws that both have."""
