@@ -32,11 +32,16 @@ PRECISE = 0.001
 """Enough draws: the standard error of the first plan's quantile is below this share of it."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
+FIRST_SHARE = 0.25
+"""The share of the effort that the first draws of all plans may take."""
 ENOUGH = 64
 """Draws after which a plan that is clearly behind is left, however cheap they are."""
 RESAMPLES = 400
-BOUND_DRAWS = 21
-"""A lower bound takes as long as several simulations, and differs less between draws than a makespan."""
+FEW_BOUNDS, BOUND_DRAWS = 5, 21
+"""Draws whose lower bound is computed, where it hardly differs between them and elsewhere: it takes as long as several
+simulations."""
+BOUND_PRECISE = 0.002
+"""Enough of them: the standard error of their mean is below this share of it."""
 
 
 class Effort(NamedTuple):
@@ -48,7 +53,7 @@ class Effort(NamedTuple):
 
 @dataclass
 class Race:
-    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k on draws 0, 1, 2, …"""
+    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k, one for each draw from the first on."""
 
     problem: Problem
     plans: Sequence[Plan]
@@ -90,16 +95,22 @@ class Race:
                 self.loads[k].append(loads)
 
     def bound_s(self, run: Runner) -> float:
-        """The median makespan that no plan can beat, over BOUND_DRAWS of the first plan's draws: those in the middle.
+        """The median makespan that no plan can beat, over draws of the first plan: those in the middle.
 
         A draw of long answers is long for every plan, so draws whose makespan is the median have a bound that is
-        the median, but for what their bounds differ by among themselves.
+        the median, but for what their bounds differ by among themselves. Where that is little, a few are enough.
         """
         makespans_s = self.makespans_s[self.ranking()[0]]
-        spare = max(0, len(makespans_s) - BOUND_DRAWS)
-        middle = np.argsort(makespans_s, kind="stable")[spare // 2 :][:BOUND_DRAWS].tolist()
-        found = run(lambda number: lower_bound(self.problem, self.draws[number]), middle)
-        return min(float(np.median(list(found))), float(np.median(makespans_s)))
+        ranks = np.argsort(np.argsort(makespans_s, kind="stable"))
+        outwards = np.argsort(np.abs(2 * ranks - len(ranks) + 1), kind="stable")[:BOUND_DRAWS].tolist()
+
+        def bounds_s(numbers: list[int]) -> list[float]:
+            return list(run(lambda number: lower_bound(self.problem, self.draws[number]), numbers))
+
+        found = bounds_s(outwards[:FEW_BOUNDS])
+        if np.std(found) > BOUND_PRECISE * np.sqrt(len(found)) * np.mean(found):
+            found += bounds_s(outwards[FEW_BOUNDS:])
+        return min(float(np.median(found)), float(np.median(makespans_s)))
 
     def contenders(self, resamples: Resamples) -> list[int]:
         """The first plan and all that are not clearly behind it by more than a tie, on the draws that both have."""
@@ -148,7 +159,7 @@ def race(
 ) -> Race:
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
-    With it at most about so many requests are simulated, up to half of them for the first draws of all plans, and the
+    With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, and the
     race ends when the first plan's quantile is precise. The plan that comes first, and those within a tie of it, always
     have the most draws.
     """
@@ -159,7 +170,7 @@ def race(
         some.extend(open_plans, len(draws), run)
         return some
     resamples = Resamples(effort.rng)
-    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), budget // (2 * len(plans))))
+    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), int(FIRST_SHARE * budget) // len(plans)))
     while True:
         some.extend(open_plans, count, run)
         open_plans = some.contenders(resamples)

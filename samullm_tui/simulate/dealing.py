@@ -121,8 +121,11 @@ def deal_llm(
     states: Sequence[EngineState | None],
 ) -> IntArray:
     """For each of these unfinished requests of one LLM, which of its replicas (in the order of `shapes`)."""
-    units, unit = np.unique(problem.units[requests], return_inverse=True)
     chained = problem.chained[requests]
+    if chained.any():
+        units, unit = np.unique(problem.units[requests], return_inverse=True)
+    else:
+        units = unit = np.arange(len(requests))
     generated = progress.generated[requests]
     prompt = problem.expected_prompts[requests] + generated
     left = np.where(chained, problem.expected_tokens[requests], output_tokens[requests]) - generated
