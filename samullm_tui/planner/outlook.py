@@ -230,14 +230,15 @@ class Outlook:
         """LLMs that feed each other, or whose requests wait for each other: that part of the stage simulated."""
         task = self.task
         wanted = dict(part)
+        at_s = float(np.max(self.progress.finish_s, initial=0.0, where=self.progress.done))
         stage = Stage(task.place(wanted, self.running), tuple(self.name(llm) for llm in wanted))
-        trace = simulate_stage(task.problem, task.output_tokens, self.progress, stage, self.running, 0.0)
+        trace = simulate_stage(task.problem, task.output_tokens, self.progress, stage, self.running, at_s)
         new = np.flatnonzero(trace.progress.done & ~self.progress.done)
         order = new[np.argsort(trace.progress.finish_s[new], kind="stable")]
         finish_s = {llm: trace.llm_finish_s.get(self.name(llm), trace.end_s) for llm in wanted}
         first = min(max(finish_s[llm] for llm in unit) for unit in self.heads(wanted))
-        times = trace.progress.finish_s[order]
-        return _estimate(times, self._flops(order), 0.0, first)
+        times = trace.progress.finish_s[order] - at_s
+        return _estimate(times, self._flops(order), 0.0, first - at_s)
 
 
 def _estimate(times_s: Floats, flops: Floats, start_s: float, first_end_s: float | None = None) -> Estimate:
