@@ -81,7 +81,18 @@ def _figures(forecast: Forecast, processor_s: float) -> tuple[str, ...]:
 
 
 def _print(title: str, rows: list[tuple[str, ...]]) -> None:
-    header = ("application", "requests", "GPUs", "plan s", "of CPU", "draws", "~best s", "bound s", "gap", "best plan")
+    header = (
+        "application",
+        "requests",
+        "GPUs",
+        "plan s",
+        "of CPU",
+        "draws",
+        "~best s",
+        "bound s",
+        "gap",
+        "best plan",
+    )
     ratios = tuple(f"{name}/best" for name in PLANNERS)
     print_table(f"planning on {PRESET}, {title} (makespans simulated)", (*header, *ratios), rows)
 

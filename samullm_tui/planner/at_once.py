@@ -19,14 +19,14 @@ from samullm_tui.simulate.graph import prompts_of
 
 __all__ = ["with_fitting_sequences"]
 
-SHARES = (1.0, 0.9, 0.8, 0.7)
-"""What is tried: these shares of what fits on average."""
+SHARES = (1.5, 1.25, 1.1, 1.0, 0.9, 0.8, 0.7)
+"""What is tried: these shares of what fits on average. More than all fit where requests share their prompts."""
 STEP, FROM = 16, 64
 """From so many sequences on only multiples of this are tried: kernels work on tiles of them."""
 GAIN = 0.01
 """A setting that gains less than this share of the time is not worth being different."""
-MOST = 2000
-"""Requests that are simulated for a choice."""
+MOST, PIECES = 2000, 8
+"""Requests that are simulated for a choice, in pieces from all over the table: neighbours may share their prompts."""
 
 
 def with_fitting_sequences(
@@ -39,10 +39,17 @@ def with_fitting_sequences(
     models = []
     for index, model in enumerate(problem.llms):
         mine = np.flatnonzero((problem.table.llm == index) & (model.name not in fixed))
-        some = mine[:: max(1, -(-len(mine) // MOST))]
+        some = _some(mine)
         shapes = (_fitting(problem, shape, some, prompts, output_tokens) for shape in model.shapes)
         models.append(replace(model, shapes=tuple(shapes)))
     return tuple(models)
+
+
+def _some(requests: IntArray) -> IntArray:
+    if len(requests) <= MOST:
+        return requests
+    starts = np.linspace(0, len(requests) - MOST // PIECES, PIECES).astype(np.int64)
+    return np.concatenate([requests[start : start + MOST // PIECES] for start in starts.tolist()])
 
 
 def _fitting(
