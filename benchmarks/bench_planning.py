@@ -56,19 +56,21 @@ def _row(
     app: str, workload: Workload, gpus: int, samples: int | None
 ) -> tuple[tuple[str, ...], float | None]:
     head = (app, f"{len(workload.table):,}", str(gpus))
+    began_s = time.process_time()
     try:
         forecast = make_forecast(workload, cluster_from_preset(f"{PRESET}:{gpus}"), seed=0, samples=samples)
     except PlacementError as error:
         names = ", ".join(problem.place.removeprefix("LLM ") for problem in error.problems)
-        return (*head, *("–",) * 5, f"{names} does not fit", *("–",) * len(PLANNERS)), None
-    return (*head, *_figures(forecast)), forecast.planning_s
+        return (*head, *("–",) * 6, f"{names} does not fit", *("–",) * len(PLANNERS)), None
+    return (*head, *_figures(forecast, time.process_time() - began_s)), forecast.planning_s
 
 
-def _figures(forecast: Forecast) -> tuple[str, ...]:
+def _figures(forecast: Forecast, processor_s: float) -> tuple[str, ...]:
     best = forecast.candidates[0]
     p50_s = {c.plan.planner: c.makespan_s.p50 for c in forecast.candidates}
     return (
         f"{forecast.planning_s:.2f}",
+        f"{processor_s:.2f}",
         str(forecast.samples),
         f"{best.makespan_s.p50:.0f}",
         f"{forecast.lower_bound_s:.0f}",
@@ -79,7 +81,18 @@ def _figures(forecast: Forecast) -> tuple[str, ...]:
 
 
 def _print(title: str, rows: list[tuple[str, ...]]) -> None:
-    header = ("application", "requests", "GPUs", "plan s", "draws", "~best s", "bound s", "gap", "best plan")
+    header = (
+        "application",
+        "requests",
+        "GPUs",
+        "plan s",
+        "of CPU",
+        "draws",
+        "~best s",
+        "bound s",
+        "gap",
+        "best plan",
+    )
     ratios = tuple(f"{name}/best" for name in PLANNERS)
     print_table(f"planning on {PRESET}, {title} (makespans simulated)", (*header, *ratios), rows)
 

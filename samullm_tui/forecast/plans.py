@@ -32,14 +32,14 @@ __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
-EFFORT = 2_500_000
-"""Requests that ranking may simulate when nobody said how many draws: a second or two on two cores."""
+EFFORT = 3_000_000
+"""Requests that ranking may simulate when nobody said how many draws: two seconds on two cores."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
-PROVEN = 0.005
-"""A plan within this share of the lower bound is good enough to stop the search: ties are as wide."""
+PROVEN = 0.01
+"""A plan within this share of the lower bound is good enough to stop the search: no plan is better by two ties."""
 JUDGES = 4
 LARGE_REQUESTS = 20_000
 """From so many requests on the search judges by one draw: the makespan hardly differs between them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from samullm_tui.forecast.profile_store import profile_for
 from samullm_tui.forecast.size import check_size
 from samullm_tui.latency.roofline import Shape, flops_per_token, load_estimate_s
 from samullm_tui.lengths.distribution import LengthDistribution
-from samullm_tui.lengths.draw import expected
+from samullm_tui.lengths.draw import draw, expected
+from samullm_tui.planner.at_once import with_fitting_sequences
 from samullm_tui.planner.pins import check_pins
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel
 from samullm_tui.workload.application_file import draft_application
@@ -33,6 +34,8 @@ __all__ = ["ForecastInputs", "build_problem", "read_workload", "shape_of_llm"]
 
 ENGINE = "vllm 0.32"
 """The engine whose schedule and defaults forecasts assume."""
+SETTINGS = 0
+"""The seed of the lengths by which engines are set up: always the same, as a run must set them up as its forecast did."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ForecastInputs:
     context    [LLMs] most tokens of a request, prompt and output together
     estimated  LLMs whose latency or lengths nobody measured: what stands in for them, in words
     notes      what else a reader of the forecast should know
+    fewer_at_once  by (LLM, tp): its engines' `max_num_seqs`, where they are to run fewer requests than they would
     """
 
     problem: Problem
@@ -49,6 +53,7 @@ class ForecastInputs:
     context: IntArray
     estimated: dict[str, str]
     notes: tuple[str, ...] = ()
+    fewer_at_once: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,9 @@ def build_problem(
     context = np.array([served[name].context for name in table.llm_names], dtype=np.int64)
     guess = expected(table, dists, context)
     problem = Problem(table, models, cluster.gpus, cluster.islands, pins or {}, expected=guess)
+    problem, fewer = _set_up(
+        problem, application, draw(table, dists, context, np.random.default_rng(SETTINGS))
+    )
     if checked:
         check_pins(problem)
     return ForecastInputs(
@@ -103,8 +111,33 @@ def build_problem(
         dists=dists,
         context=context,
         estimated=estimated,
-        notes=_other_engines(served),
+        notes=(*_other_engines(served), *_fewer_said(fewer)),
+        fewer_at_once=fewer,
     )
+
+
+def _set_up(
+    problem: Problem, application: Application, lengths: IntArray
+) -> tuple[Problem, dict[tuple[str, int], int]]:
+    """With the `max_num_seqs` that these lengths are served best with, where the application gives none; and which
+    were lowered.
+    """
+    given = {llm.name for llm in application.llms if "max_num_seqs" in llm.engine}
+    models = with_fitting_sequences(problem, lengths, given)
+    fewer = {
+        (after.name, shape.tp): shape.config.max_num_seqs
+        for before, after in zip(problem.llms, models, strict=True)
+        for shape in after.shapes
+        if shape != before.shape(shape.tp)
+    }
+    return replace(problem, llms=models), fewer
+
+
+def _fewer_said(fewer: Mapping[tuple[str, int], int]) -> tuple[str, ...]:
+    if not fewer:
+        return ()
+    each = ", ".join(f"{llm} {seqs} at tp {tp}" for (llm, tp), seqs in fewer.items())
+    return (f"engines run fewer requests at a time (max_num_seqs), as more outgrow the KV cache: {each}",)
 
 
 def _other_engines(served: Mapping[str, _Served]) -> tuple[str, ...]:

@@ -32,9 +32,16 @@ PRECISE = 0.001
 """Enough draws: the standard error of the first plan's quantile is below this share of it."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
+FIRST_SHARE = 0.25
+"""The share of the effort that the first draws of all plans may take."""
 ENOUGH = 64
 """Draws after which a plan that is clearly behind is left, however cheap they are."""
 RESAMPLES = 400
+FEW_BOUNDS, BOUND_DRAWS = 5, 21
+"""Draws whose lower bound is computed, where it hardly differs between them and elsewhere: it takes as long as several
+simulations."""
+BOUND_PRECISE = 0.002
+"""Enough of them: the standard error of their mean is below this share of it."""
 
 
 class Effort(NamedTuple):
@@ -46,7 +53,7 @@ class Effort(NamedTuple):
 
 @dataclass
 class Race:
-    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k on draws 0, 1, 2, …; `bounds_s` by draw."""
+    """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k, one for each draw from the first on."""
 
     problem: Problem
     plans: Sequence[Plan]
@@ -54,7 +61,6 @@ class Race:
     quantile: float
     makespans_s: list[list[float]] = field(init=False)
     loads: list[list[int]] = field(init=False)
-    bounds_s: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.makespans_s = [[] for _ in self.plans]
@@ -75,21 +81,36 @@ class Race:
     def extend(self, plans: Iterable[int], count: int, run: Runner) -> None:
         """Simulates these plans on all of the first `count` draws that they lack. Draws are made as they are needed."""
         first = {k: len(self.makespans_s[k]) for k in plans if len(self.makespans_s[k]) < count}
-        start, known = min(first.values(), default=count), len(self.bounds_s)
 
-        def one_draw(number: int) -> tuple[float | None, dict[int, tuple[float, int]]]:
+        def one_draw(number: int) -> dict[int, tuple[float, int]]:
             lengths = self.draws[number]
             traces = {
                 k: simulate_plan(self.problem, self.plans[k], lengths) for k in first if first[k] <= number
             }
-            bound_s = lower_bound(self.problem, lengths) if number >= known else None
-            return bound_s, {k: (trace.makespan_s, trace.loads) for k, trace in traces.items()}
+            return {k: (trace.makespan_s, trace.loads) for k, trace in traces.items()}
 
-        for bound_s, found in run(one_draw, range(start, count)):
-            self.bounds_s += [] if bound_s is None else [bound_s]
+        for found in run(one_draw, range(min(first.values(), default=count), count)):
             for k, (makespan_s, loads) in found.items():
                 self.makespans_s[k].append(makespan_s)
                 self.loads[k].append(loads)
+
+    def bound_s(self, run: Runner) -> float:
+        """The median makespan that no plan can beat, over draws of the first plan: those in the middle.
+
+        A draw of long answers is long for every plan, so draws whose makespan is the median have a bound that is
+        the median, but for what their bounds differ by among themselves. Where that is little, a few are enough.
+        """
+        makespans_s = self.makespans_s[self.ranking()[0]]
+        ranks = np.argsort(np.argsort(makespans_s, kind="stable"))
+        outwards = np.argsort(np.abs(2 * ranks - len(ranks) + 1), kind="stable")[:BOUND_DRAWS].tolist()
+
+        def bounds_s(numbers: list[int]) -> list[float]:
+            return list(run(lambda number: lower_bound(self.problem, self.draws[number]), numbers))
+
+        found = bounds_s(outwards[:FEW_BOUNDS])
+        if np.std(found) > BOUND_PRECISE * np.sqrt(len(found)) * np.mean(found):
+            found += bounds_s(outwards[FEW_BOUNDS:])
+        return min(float(np.median(found)), float(np.median(makespans_s)))
 
     def contenders(self, resamples: Resamples) -> list[int]:
         """The first plan and all that are not clearly behind it by more than a tie, on the draws that both have."""
@@ -138,7 +159,7 @@ def race(
 ) -> Race:
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
-    With it at most about so many requests are simulated, up to half of them for the first draws of all plans, and the
+    With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, and the
     race ends when the first plan's quantile is precise. The plan that comes first, and those within a tie of it, always
     have the most draws.
     """
@@ -149,7 +170,7 @@ def race(
         some.extend(open_plans, len(draws), run)
         return some
     resamples = Resamples(effort.rng)
-    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), budget // (2 * len(plans))))
+    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), int(FIRST_SHARE * budget) // len(plans)))
     while True:
         some.extend(open_plans, count, run)
         open_plans = some.contenders(resamples)

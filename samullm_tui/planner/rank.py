@@ -20,7 +20,7 @@ __all__ = ["Ranking", "band", "rank"]
 
 
 class Ranking(NamedTuple):
-    """Candidates, best first, and the median over the best one's draws of the makespan that no plan can beat."""
+    """Candidates, best first, and the median makespan that no plan can beat (see `Race.bound_s`)."""
 
     candidates: tuple[Candidate, ...]
     lower_bound_s: float
@@ -43,7 +43,7 @@ def rank(
     """
     different = list({_what(plan): plan for plan in reversed(plans)}.values())[::-1]
     found = race(problem, different, draws, quantile, effort=effort, run=run)
-    bound_s = float(np.median(found.bounds_s))
+    bound_s = found.bound_s(run)
     middles = [_middle(makespans) for makespans in found.makespans_s]
     traces = tuple(
         run(lambda k: simulate_plan(problem, different[k], draws[middles[k]]), range(len(different)))

@@ -298,11 +298,13 @@ def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> No
 
 
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
-    """What the kernels have done, as plain arrays of its own."""
+    """What the kernels have done, as plain arrays of its own. When everything is finished no engine has a state."""
     done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
     engine_of = np.empty(len(served), np.int64)
     starts = np.zeros(len(replicas) + 1, np.int64)
     collect(s, served, done, generated, finish_s, engine_of, starts)
+    if not s.llm[:, LEFT].any():
+        return Progress(done, generated, finish_s)
     np.cumsum(starts, out=starts)
     assigned = np.empty(starts[-1], np.int64)
     ends = starts[1:].tolist()

@@ -133,8 +133,11 @@ def deal_llm(
 
     `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
     """
-    units, unit = np.unique(problem.units[requests], return_inverse=True)
     chained = problem.chained[requests]
+    if chained.any():
+        units, unit = np.unique(problem.units[requests], return_inverse=True)
+    else:
+        units = unit = np.arange(len(requests))
     generated = progress.generated[requests]
     prompt = problem.expected_prompts[requests] + generated
     left = np.where(chained, problem.expected_tokens[requests], output_tokens[requests]) - generated

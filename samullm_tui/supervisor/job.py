@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
+from samullm_tui.domain.application import LLM
 from samullm_tui.domain.errors import PlanError, Problem
 from samullm_tui.domain.plan import Plan, Replica
 from samullm_tui.domain.request import IntArray
@@ -24,7 +26,7 @@ from samullm_tui.supervisor.sampling import Footprint
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["Job", "check_given_plan", "load_job", "true_lengths", "workload_of"]
+__all__ = ["Job", "as_planned", "check_given_plan", "load_job", "true_lengths", "workload_of"]
 
 TRUTH = 1 << 31
 """Planning draws from the first streams of a run's seed. What really happens in a simulated run is drawn from this
@@ -63,8 +65,9 @@ def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
     """Reads everything anew. Raises InputError."""
     workload = workload_of(spec)
     inputs = build_problem(workload, spec.cluster)
-    make = _make_simulated(inputs) if spec.engine == "simulated" else _make_vllm(spec, paths, workload, epoch)
-    truth = true_lengths(inputs, spec.seed) if spec.engine == "simulated" else None
+    simulated = spec.engine == "simulated"
+    make = _make_simulated(inputs) if simulated else _make_vllm(spec, paths, inputs, workload, epoch)
+    truth = true_lengths(inputs, spec.seed) if simulated else None
     return Job(
         workload=workload,
         inputs=inputs,
@@ -138,12 +141,14 @@ def _make_simulated(inputs: ForecastInputs) -> MakeEngine:
     return make
 
 
-def _make_vllm(spec: RunSpec, paths: RunPaths, workload: Workload, epoch: int) -> MakeEngine:
+def _make_vllm(
+    spec: RunSpec, paths: RunPaths, inputs: ForecastInputs, workload: Workload, epoch: int
+) -> MakeEngine:
     from samullm_tui.engines.vllm_engine import VllmEngine
 
     def make(replica: Replica) -> Engine:
         return VllmEngine(
-            workload.application.llm(replica.llm),
+            as_planned(workload.application.llm(replica.llm), inputs, replica.tp),
             replica,
             run=paths.run,
             epoch=epoch,
@@ -152,6 +157,12 @@ def _make_vllm(spec: RunSpec, paths: RunPaths, workload: Workload, epoch: int) -
         )
 
     return make
+
+
+def as_planned(llm: LLM, inputs: ForecastInputs, tp: int) -> LLM:
+    """With the engine arguments that the forecast chose for this tp."""
+    seqs = inputs.fewer_at_once.get((llm.name, tp))
+    return llm if seqs is None else replace(llm, engine={**llm.engine, "max_num_seqs": seqs})
 
 
 def _footprints(

@@ -19,7 +19,7 @@ FILE = """
 name = "app"
 title = "t"
 [data.d.synthetic]
-records = 3
+records = {records}
 seed = 1
 [data.d.synthetic.fields]
 question = {{ uniform = [5, 9] }}
@@ -28,12 +28,16 @@ question = {{ uniform = [5, 9] }}
 """
 
 
-def inputs(folder: Path, cluster: str, llms: Mapping[str, str]) -> ForecastInputs:
-    """The problem of an application in which each LLM (name: its TOML lines) answers three prompts."""
+def inputs(
+    folder: Path, cluster: str, llms: Mapping[str, str], *, records: int = 3, node: str = ""
+) -> ForecastInputs:
+    """The problem of an application in which each LLM (name: its TOML lines) answers `records` prompts."""
     heads = "\n".join(f"[llms.{name}]\n{lines}" for name, lines in llms.items())
-    nodes = "\n".join(f'[nodes.{n}-node]\nllm = "{n}"\nfrom = "d"\nprompt = "{{question}}"' for n in llms)
+    nodes = "\n".join(
+        f'[nodes.{n}-node]\nllm = "{n}"\nfrom = "d"\nprompt = "{{question}}"\n{node}' for n in llms
+    )
     path = folder / "app.toml"
-    path.write_text(FILE.format(llms=heads, nodes=nodes))
+    path.write_text(FILE.format(llms=heads, nodes=nodes, records=records))
     workload = build_requests(load_application(path, allow_outside=True))
     return build_problem(workload, cluster_from_preset(cluster))
 
@@ -198,3 +202,15 @@ def test_tiny_checkpoints_run_on_cpu_slots(tmp_path: Path) -> None:
     assert shape.tp == 1
     assert shape.config.block_size == 128
     assert np.all(got.context <= shape.config.most_tokens)
+
+
+def test_engines_run_fewer_requests_at_a_time_where_answers_outgrow_the_cache(tmp_path: Path) -> None:
+    long_answers = 'checkpoint = "lmsys/vicuna-13b-v1.5"\nlengths = "baize-v2-13b"'
+    llms = {"long": long_answers, "own": f"{long_answers}\nengine = {{ max_num_seqs = 256 }}"}
+    got = inputs(tmp_path, "a100-80g:2", llms, records=2000, node="sampling = { max_tokens = 512 }")
+    assert set(got.fewer_at_once) == {("long", 1)}, "at tp 2 all fit, and what the application says stays"
+    (seqs,) = got.fewer_at_once.values()
+    settings = {m.name: [s.config.max_num_seqs for s in m.shapes] for m in got.problem.llms}
+    assert settings == {"long": [seqs, 256], "own": [256, 256]}
+    assert seqs < 256
+    assert f"long {seqs} at tp 1" in got.notes[-1]

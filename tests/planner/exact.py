@@ -41,9 +41,13 @@ class Exact:
     simulations: int
 
 
-def best_plan(problem: Problem, output_tokens: IntArray, known: Sequence[Plan] = ()) -> Exact:
-    """No valid plan is faster. `known` plans only make it quicker. Raises TooLarge."""
-    search = _Search(problem, output_tokens)
+def best_plan(
+    problem: Problem, output_tokens: IntArray, known: Sequence[Plan] = (), *, any_lengths: bool = False
+) -> Exact:
+    """No valid plan is faster; with `any_lengths` none of those whose stages all end for other lengths too, which is what
+    planners promise, as nobody knows lengths beforehand. `known` plans only make it quicker. Raises TooLarge.
+    """
+    search = _Search(problem, output_tokens, any_lengths=any_lengths)
     for plan in known:
         makespan_s = simulate_plan(problem, plan, output_tokens).makespan_s
         if makespan_s < search.best_s:
@@ -55,14 +59,16 @@ def best_plan(problem: Problem, output_tokens: IntArray, known: Sequence[Plan] =
 class _Search:
     """Depth first over stages; `best_s` is the makespan of the best plan so far."""
 
-    def __init__(self, problem: Problem, output_tokens: IntArray) -> None:
+    def __init__(self, problem: Problem, output_tokens: IntArray, *, any_lengths: bool) -> None:
         self.problem = problem
         self.output_tokens = output_tokens
+        self.any_lengths = any_lengths
         self.best_s = np.inf
         self.best: tuple[Stage, ...] = ()
         self.simulations = 0
         self.reached_s: dict[tuple[object, ...], float] = {}
         self.graph = llm_graph(problem.table)
+        self.feeders = _feeders(problem)
         self.rest = _Rest(problem, output_tokens)
 
     def go_on(
@@ -90,7 +96,11 @@ class _Search:
             kept = running & {replica for placement in placements for replica in placement.replicas}
             if at_s + self.rest.least_s(progress, kept) >= self.best_s:
                 continue
+            members = {placement.llm for placement in placements}
+            ending = self.ending(members, left) if self.any_lengths else members
             for placement in placements:
+                if placement.llm not in ending:
+                    continue
                 self.simulations += 1
                 if self.simulations > SIMULATIONS:
                     raise TooLarge
@@ -99,7 +109,17 @@ class _Search:
                     trace = simulate_stage(self.problem, self.output_tokens, progress, stage, running, at_s)
                 except PlanError:  # it waits for an LLM that does not run
                     continue
-                yield stage, trace
+                if not self.any_lengths or trace.llm_finish_s.keys() <= ending:
+                    yield stage, trace
+
+    def ending(self, members: set[str], left: set[str]) -> set[str]:
+        """The LLMs of a stage that finish in it whatever the lengths are: everything that feeds them has finished, or is
+        in the stage and finishes as well.
+        """
+        found = set(members)
+        while stuck := {name for name in found if self.feeders[name] & (left - found)}:
+            found -= stuck
+        return found
 
     def is_new(self, trace: StageTrace, begun: set[str]) -> bool:
         """Whether this state was not reached as early before."""
@@ -192,6 +212,17 @@ class _Search:
         here = [replica for replica in replicas if replica.gpus[0] in island]
         kept = sorted((r.llm, r.gpus) for r in here if r in running)
         return len(island), tuple(kept), tuple(sorted((r.llm, r.tp) for r in here if r not in running))
+
+
+def _feeders(problem: Problem) -> dict[str, set[str]]:
+    """For each LLM all others whose outputs it takes."""
+    table, names = problem.table, problem.table.llm_names
+    children = np.repeat(table.llm, np.diff(table.parent_start))
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for child, source in zip(children.tolist(), table.llm[table.parents].tolist(), strict=True):
+        if child != source:
+            found[names[child]].add(names[source])
+    return found
 
 
 def _placement(name: str, replicas: tuple[Replica, ...], running: frozenset[Replica]) -> Placement:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from planning_problems import drawn, ensemble, problems
 from samullm_tui.domain.plan import Plan, faster_draws
 from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
+from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.explain import compare
 from samullm_tui.planner.greedy import greedy
-from samullm_tui.planner.race import PRECISE, TIE, Effort, order, race
+from samullm_tui.planner.race import BOUND_DRAWS, FEW_BOUNDS, PRECISE, TIE, Effort, order, race
 from samullm_tui.planner.rank import rank
 from samullm_tui.simulate.application import Problem, simulate_plan
 
@@ -116,6 +118,37 @@ def test_several_at_a_time_gives_the_same() -> None:
         return [done[k] for k in numbers]
 
     assert rank(some, plans_of(some), draws, run=backwards) == rank(some, plans_of(some), draws)
+
+
+def test_the_bound_of_the_draws_in_the_middle_is_the_median_bound() -> None:
+    some = ensemble()
+    sizes = np.random.default_rng(0).permutation(60) * 6 + 10
+    draws = [np.full(len(some.table), size) for size in sizes]
+    bounds_s = [lower_bound(some, lengths) for lengths in draws]
+    assert np.std(bounds_s) > 0.1 * np.mean(bounds_s), "the case is one in which it matters"
+    assert abs(np.median(bounds_s[:BOUND_DRAWS]) / np.median(bounds_s) - 1) > 0.02, (
+        "the first ones will not do"
+    )
+    found = race(some, plans_of(some)[:1], draws, 0.5)
+    assert found.bound_s(map) == pytest.approx(np.median(bounds_s), rel=0.01)
+    few = race(some, plans_of(some)[:1], draws[:BOUND_DRAWS], 0.5)
+    assert few.bound_s(map) == np.median(bounds_s[:BOUND_DRAWS])
+
+
+@pytest.mark.parametrize(("differ", "computed"), [(False, FEW_BOUNDS), (True, BOUND_DRAWS)])
+def test_bounds_are_computed_for_few_draws_where_they_hardly_differ(differ: bool, computed: int) -> None:
+    some = ensemble()
+    draws = [np.full(len(some.table), 10 + 6 * k * differ) for k in range(40)]
+    found = race(some, plans_of(some)[:1], draws, 0.5)
+    asked: list[int] = []
+
+    def counting(function: Callable[[int], Any], numbers: Iterable[int]) -> Iterator[Any]:
+        for number in numbers:
+            asked.append(number)
+            yield function(number)
+
+    assert found.bound_s(counting) > 0
+    assert len(set(asked)) == len(asked) == computed
 
 
 def test_faster_draws_counts_the_pairs() -> None:

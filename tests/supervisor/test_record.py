@@ -16,7 +16,6 @@ from samullm_tui.domain.event import EngineReady, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Replica
 from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.history import read_history
-from samullm_tui.supervisor.ledger import Finish
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow, RowFile, read_row, row_end
 from samullm_tui.supervisor.record import Record
 from samullm_tui.supervisor.spec import RunPaths
