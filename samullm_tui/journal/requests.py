@@ -40,11 +40,10 @@ class Committed:
         numbers = self.numbers.setdefault(event.node, {})
         if event.id not in numbers:
             numbers[event.id] = len(self)
-            finished = isinstance(event, RequestFinished)
             self.offsets.append(event.offset)
-            self.tokens.append(event.output_tokens if finished else ERROR)
+            self.tokens.append(event.output_tokens if isinstance(event, RequestFinished) else ERROR)
             self.at_s.append(event.at_s)
-            self.cut.append(finished and event.finish_reason == "length")
+            self.cut.append(isinstance(event, RequestFinished) and event.finish_reason == "length")
 
     def ends(self) -> Iterator[tuple[Key, int]]:
         """Each request that ended, with its number; node by node."""
