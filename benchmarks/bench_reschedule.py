@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from samullm_tui.domain.cluster import cluster_from_preset
 from samullm_tui.domain.event import Decided, Replanned
 from samullm_tui.domain.plan import Plan
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
-from samullm_tui.lengths.distribution import LengthDistribution, from_pmf
-from samullm_tui.lengths.draw import draw
+from samullm_tui.lengths.distribution import LengthDistribution, from_pmf, from_samples
+from samullm_tui.lengths.draw import draw, expected
 from samullm_tui.planner.reschedule import Margin, Situation, Verdict, reconsider
 from samullm_tui.planner.search import search
 from samullm_tui.simulate.application import simulate_plan
@@ -38,14 +39,13 @@ from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.reschedule_past import Past
 from samullm_tui.supervisor.reschedule_thinker import ThinkingHere
 
-APPLICATIONS = (
-    ("ensembling", 900, "a100-80g:4"),
-    ("ensembling", 1800, "a100-80g:8"),
-    ("routing", 500, "a100-80g:8"),
-    ("chain-summary", 600, "a100-80g:4"),
-    ("chain-summary", 1000, "a100-80g:8"),
-    ("mixed", 1200, "a100-80g:8"),
-)
+SHIPPED = {
+    "ensembling, 450 on 4": ("ensembling", 450, "a100-80g:4"),
+    "routing, 400 on 8": ("routing", 400, "a100-80g:8"),
+}
+MADE_UP = ("four LLMs, same prompts", "four LLMs, uneven", "answers judged", "chains judged")
+"""Small ones, on 4 GPUs, whose loads are short beside the run."""
+APPLICATIONS = (*MADE_UP, *SHIPPED)
 KINDS = (
     "as believed",
     "all × one factor",
@@ -58,7 +58,10 @@ FACTORS = (0.6, 1.8)
 TAIL = 0.8
 """Of the logarithm by which each length is multiplied, the mean kept."""
 SPEEDS = 0.2
-SEARCH_REQUESTS = 1_000_000
+CONTEXT = 1600
+SEARCH_REQUESTS = 500_000
+EFFORT = 150_000
+"""Requests that a decision simulates: a sixth of the product's, so that hundreds of runs end within the hour."""
 SAME = 0.02
 
 
@@ -88,7 +91,8 @@ class Thinking(ThinkingHere):
         self._margin = margin
 
     async def reconsider(self, situation: Situation, seed: Sequence[int]) -> Verdict:
-        return reconsider(situation, np.random.default_rng(tuple(seed)), margin=self._margin)
+        rng = np.random.default_rng(tuple(seed))
+        return reconsider(situation, rng, margin=self._margin, requests=EFFORT)
 
 
 def main() -> None:
@@ -118,8 +122,7 @@ def print_tables(results: Sequence[Result], title: str) -> None:
     header = ("", "runs", "plan kept", "rescheduled", "clairvoyant", "regret", "left", "recovered")
     header += ("worse > 2 %", "worst", "best", "decisions", "switches")
     kinds = [(kind, [r for r in results if r.kind == kind]) for kind in KINDS]
-    names = [f"{app} {gpus.partition(':')[2]} GPUs" for app, _, gpus in APPLICATIONS]
-    apps = [(name, [r for r in results if r.application == name]) for name in names]
+    apps = [(name, [r for r in results if r.application == name]) for name in APPLICATIONS]
     groups = [*kinds, *apps, ("all", list(results))]
     print_table(title, header, [_row(name, some) for name, some in groups if some])
     worst = sorted(results, key=lambda r: -r.loss)[:5]
@@ -156,7 +159,7 @@ def _run(seed: int, margin: Margin) -> Result:
     lengths = draw(inputs.problem.table, _true_lengths(inputs, kind, rng), inputs.context, rng)
     llms = _true_models(inputs.problem.llms, rng) if kind == "speeds ± 20 %" else inputs.problem.llms
     case = Case(inputs.problem, inputs.dists, inputs.context, lengths, llms)
-    static_s = run_case(case, plan)
+    static_s = run_case(case, plan, _sample)
     started = time.perf_counter()
     runs: list[Run] = []
     rescheduled_s = run_case(
@@ -165,11 +168,10 @@ def _run(seed: int, margin: Margin) -> Result:
     wall_s = time.perf_counter() - started
     true = inputs.problem.with_llms(llms)
     best = search(true, lengths, np.random.default_rng(seed), requests=SEARCH_REQUESTS)
-    clairvoyant_s = min(static_s, run_case(case, best))
+    clairvoyant_s = min(static_s, run_case(case, best, _sample))
     events = runs[0].events
-    app, _, gpus = APPLICATIONS[number]
     return Result(
-        application=f"{app} {gpus.partition(':')[2]} GPUs",
+        application=APPLICATIONS[number],
         kind=kind,
         seed=seed,
         static_s=static_s,
@@ -184,11 +186,52 @@ def _run(seed: int, margin: Margin) -> Result:
 @lru_cache
 def _planned(number: int) -> tuple[ForecastInputs, Plan]:
     """What is believed of an application, and the plan for it."""
-    app, requests, gpus = APPLICATIONS[number]
-    inputs = build_problem(scaled(app, requests), cluster_from_preset(gpus))
+    name = APPLICATIONS[number]
+    if name in SHIPPED:
+        app, requests, gpus = SHIPPED[name]
+        inputs = build_problem(scaled(app, requests), cluster_from_preset(gpus))
+    else:
+        inputs = _made_up(name)
     rng = np.random.default_rng(number)
     planning, *others = (draw(inputs.problem.table, inputs.dists, inputs.context, rng) for _ in range(3))
     return inputs, search(inputs.problem, planning, rng, others=others, requests=SEARCH_REQUESTS)
+
+
+def _made_up(name: str) -> ForecastInputs:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "planner"))
+    from planning_problems import SmallNode, model, problem
+
+    def llm(name: str, scale: float, load_s: float) -> LLMModel:
+        return model(name, scale=scale, load_s=load_s, kv_blocks=900, max_model_len=CONTEXT)
+
+    llms = [llm("a", 3.0, 9.0), llm("b", 2.0, 7.0), llm("c", 1.0, 5.0), llm("d", 0.6, 4.0)]
+    made = {
+        "four LLMs, same prompts": [SmallNode(one.name, 100) for one in llms] * 4,
+        "four LLMs, uneven": [SmallNode(*each) for each in (("a", 60), ("b", 150), ("c", 240), ("d", 100))]
+        * 3,
+        "answers judged": [
+            *(SmallNode(k, 150) for k in "bbbccc"),
+            *(SmallNode("a", 150, sources=(k,)) for k in (0, 4)),
+        ],
+        "chains judged": [
+            *(SmallNode("c", 12, chain=True) for _ in range(50)),
+            *(SmallNode("a", 6, sources=(k,)) for k in range(50)),
+            *(SmallNode("d", 200) for _ in range(4)),
+        ],
+    }
+    used = {node.llm for node in made[name]}
+    some = problem([one for one in llms if one.name in used], made[name])
+    lengths = np.random.default_rng(0).lognormal(np.log(90), 0.7, 4000).astype(int) + 1
+    dists = {
+        one.name: from_samples(
+            one.name,
+            lengths,
+            source="benchmark",
+        )
+        for one in some.llms
+    }
+    context = np.full(len(some.llms), CONTEXT)
+    return ForecastInputs(replace(some, expected=expected(some.table, dists, context)), dists, context, {})
 
 
 async def _sample(run: Run) -> None:
@@ -204,13 +247,13 @@ def _rescheduler(
     runs.append(run)
     rng = np.random.default_rng([seed, 3])
     problem = inputs.problem
-    expected = draw(problem.table, inputs.dists, inputs.context, rng)
+    lengths = draw(problem.table, inputs.dists, inputs.context, rng)
     return Rescheduler(
         run.state,
         mode="auto",
         wait_s=0.0,
         seed=(seed,),
-        past=Past(expected_s=simulate_plan(problem, plan, expected).makespan_s),
+        past=Past(expected_s=simulate_plan(problem, plan, lengths).makespan_s),
         load_s={(llm.name, shape.tp): shape.load_s for llm in problem.llms for shape in llm.shapes},
         believe=lambda stats, now_s: situation(inputs, run.state, stats, now_s, rng),
         thinker=Thinking(margin),
