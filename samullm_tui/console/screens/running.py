@@ -117,6 +117,10 @@ class MomentScreen(ListScreen):
 
     # Looking for words
 
+    @property
+    def takes_text(self) -> bool:
+        return self.typing
+
     def typed(self, event: events.Key) -> bool:
         if not self.typing:
             return False
