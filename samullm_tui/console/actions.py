@@ -6,8 +6,12 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 from textual.binding import Binding, BindingType
+from textual.keys import Keys
 
-__all__ = ["ACTIONS", "Action", "actions_of", "available", "bindings_of"]
+__all__ = ["ACTIONS", "KEY_NAMES", "Action", "actions_of", "available", "bindings_of", "is_text"]
+
+KEY_NAMES = frozenset(key.value for key in Keys)
+"""Keys with names of their own: those of characters are not among them."""
 
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
 PANES = ("application", "lengths", "decision", "report", "whatif")
@@ -302,6 +306,11 @@ ACTIONS: tuple[Action, ...] = (
         (*LISTS, *PANES, "approve", "confirm"),
     ),
 )
+
+
+def is_text(key: str) -> bool:
+    """Whether a key is a character: where a text is typed it is part of that."""
+    return len(key) == 1 or key == "space" or key not in KEY_NAMES
 
 
 def actions_of(screen: str, actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from textual.keys import KEY_NAME_REPLACEMENTS, Keys
+from textual.keys import KEY_NAME_REPLACEMENTS
 
-from samullm_tui.console.actions import ACTIONS, Action
+from samullm_tui.console.actions import ACTIONS, KEY_NAMES, Action, is_text
 from samullm_tui.console.views.help import SHOWN, key_name
 from samullm_tui.domain.errors import Problem
 
@@ -28,7 +28,6 @@ RESERVED = frozenset(f"ctrl+{key}" for key in "absqzijmh")
 TEXT_SCREENS = frozenset({"approve", "confirm", "palette"})
 """Printable keys are text there."""
 NUMBER_SCREENS = frozenset({"whatif"})
-NAMES = frozenset(key.value for key in Keys)
 MOST_BYTES = 100_000
 
 
@@ -82,7 +81,7 @@ def _key(text: str) -> str:
         name = unicodedata.name(text, "").lower().replace("-", "_").replace(" ", "_")
         return KEY_NAME_REPLACEMENTS.get(name, name)
     name = {"esc": "escape", "return": "enter", "⏎": "enter"}.get(text, text.replace("^", "ctrl+"))
-    return name if name in NAMES or name in SHOWN else ""
+    return name if name in KEY_NAMES or name in SHOWN else ""
 
 
 def _wrong(keys: Sequence[str], screens: Iterable[str]) -> str:
@@ -92,16 +91,12 @@ def _wrong(keys: Sequence[str], screens: Iterable[str]) -> str:
     if reserved:
         return f"{key_name(reserved[0])} belongs to tmux, screen or the terminal"
     for screen in screens:
-        text = [key for key in keys if _is_text(key)]
+        text = [key for key in keys if is_text(key)]
         if screen in TEXT_SCREENS and text:
             return f"{key_name(text[0])} is text on the screen {screen}"
         if screen in NUMBER_SCREENS and any(key.isdigit() for key in keys):
             return f"digits are typed on the screen {screen}"
     return ""
-
-
-def _is_text(key: str) -> bool:
-    return len(key) == 1 or key == "space" or key not in NAMES
 
 
 def _with_keys(action: Action, keys: str, screen: str) -> list[Action]:

@@ -191,6 +191,7 @@ class FakeSources:
         self.refuse: RunError | None = None
         self.place_error: ClusterError | None = None
         self.theme = ""
+        self.report_of_run = REPORT
 
     def place(self) -> Place:
         if self.place_error:
@@ -249,7 +250,7 @@ class FakeSources:
         await self.planning_may_end.wait()
         if self.refuse:
             raise self.refuse
-        return REPORT
+        return self.report_of_run
 
     async def run_lengths(self, path: Path, until_s: float | None = None) -> RunLengths:
         self.calls.append(("lengths", path.name, until_s))

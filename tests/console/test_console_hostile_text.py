@@ -9,15 +9,26 @@ from msgspec.structs import replace
 
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import Problem, RunError
-from samullm_tui.domain.event import AnyEvent, Decided, Decision, EngineFailed, RequestFailed, RunCreated
+from samullm_tui.domain.event import (
+    AnyEvent,
+    Decided,
+    Decision,
+    EngineFailed,
+    GpuQuarantined,
+    Proposed,
+    RequestFailed,
+    RunCreated,
+)
 from samullm_tui.domain.plan import Replica
 from tests.console.conftest import MakeApp, press, settle, shown
 from tests.console.fakes import (
     APPLICATION,
+    REPORT,
     RUN,
     FakeSources,
     FakeTail,
     beginning,
+    ending,
     middle,
     summary,
     write_journal,
@@ -54,7 +65,9 @@ def hostile_events(bad: str) -> list[AnyEvent]:
         *events,
         EngineFailed(at_s=90.0, replica=replica, cause=bad, gave_up=True),
         RequestFailed(at_s=90.0, node=bad, id=bad, llm="vicuna-13b", cause=bad, offset=1),
-        Decided(at_s=91.0, decision=Decision("switch", f"what {bad}", f"saw {bad}", ())),
+        Decided(at_s=91.0, decision=Decision("switch", f"what {bad}", f"saw {bad}", (), margin=bad)),
+        GpuQuarantined(at_s=92.0, gpu=1, cause=bad),
+        Proposed(at_s=93.0, number=1, decision=Decision("switch", f"may I {bad}", bad), deadline_s=200.0),
     ]
 
 
@@ -68,8 +81,10 @@ async def test_a_hostile_run_is_only_text(make_app: MakeApp, sources: FakeSource
             await press(pilot, "enter"),
             await press(pilot, "escape", "l"),
             await press(pilot, "g"),
+            await press(pilot, "a"),
         ]
         assert "what" in screens[1]
+        assert "may I" in screens[4]
         assert all(map(is_clean, screens))
 
 
@@ -87,6 +102,35 @@ async def test_a_hostile_library_is_only_text(make_app: MakeApp, sources: FakeSo
         screens = [await press(pilot, "down"), await press(pilot, "down")]
         screens += [await press(pilot, "up", "enter"), await press(pilot, "p")]
         assert all(map(is_clean, screens))
+
+
+@pytest.mark.parametrize("bad", HOSTILE[:9:2], ids=ascii)
+async def test_a_hostile_report_is_only_text(make_app: MakeApp, sources: FakeSources, bad: str) -> None:
+    sources.tail_of_run = FakeTail([*hostile_events(bad), *ending()])
+    sources.report_of_run = replace(
+        REPORT,
+        notes=(bad,),
+        plan=replace(REPORT.plan, planner=bad),
+        tokens=tuple(replace(one, llm=bad) for one in REPORT.tokens),
+        shapes=tuple(replace(one, llm=bad) for one in REPORT.shapes),
+    )
+    async with make_app(run=RUN).run_test(size=(110, 60)) as pilot:
+        await settle(pilot)
+        text = await press(pilot, "R")
+        assert "latency" in text
+        assert is_clean(text)
+
+
+@pytest.mark.parametrize("bad", HOSTILE[:9:2], ids=ascii)
+async def test_a_hostile_answer_to_what_if_is_only_text(
+    make_app: MakeApp, sources: FakeSources, bad: str
+) -> None:
+    sources.refuse = RunError(Problem(bad, bad, bad, bad))
+    async with make_app(application=Path("/apps/chain-summary.toml")).run_test() as pilot:
+        await settle(pilot)
+        text = await press(pilot, "p", "e", "2", "enter")
+        assert "No plan keeps this" in text
+        assert is_clean(text)
 
 
 async def test_a_hostile_message_is_only_text(make_app: MakeApp, sources: FakeSources) -> None:

@@ -26,7 +26,11 @@ async def test_a_pin_is_planned_with_and_its_band_stands_beside_the_other(
     async with make_app(application=APP).run_test() as pilot:
         await settle(pilot)
         assert "nothing is pinned" in await press(pilot, "p", "e")
-        assert "2▏" in await press(pilot, "2")
+        text = await press(pilot, "2")
+        assert "2▏" in text
+        assert text.splitlines()[-1].split() == ["⏎", "pin", "esc", "drop", "^p", "commands"], (
+            "what works now"
+        )
         assert not sources.calls, "nothing is planned while something is typed"
         text = await press(pilot, "enter")
         assert sources.calls == [("forecast", "vicuna-13b:tp=2", 10), ("forecast", "vicuna-13b:tp=2", None)]

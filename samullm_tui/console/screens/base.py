@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingsMap
 from textual.screen import Screen
 
-from samullm_tui.console.actions import Action, available, bindings_of
+from samullm_tui.console.actions import Action, available, bindings_of, is_text
 from samullm_tui.console.layout.keyline import key_line
 from samullm_tui.console.layout.text import Line, pad_line, spread
 from samullm_tui.console.widgets.pane import Pane
@@ -118,8 +118,16 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
         return any(known.id == parameters[0] for known in self.available())
 
     def available(self) -> tuple[Action, ...]:
-        """What works here now, with the keys that it has."""
-        return available(self.NAME, self.facts(), self.console.actions)
+        """What works here now, with the keys that it has. While a text is typed characters are part of it."""
+        actions = available(self.NAME, self.facts(), self.console.actions)
+        if not self.takes_text:
+            return actions
+        return tuple(action for action in actions if not all(map(is_text, action.keys.split(","))))
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a field is open."""
+        return False
 
     def action_do(self, action: str) -> None:
         """What every binding calls."""

@@ -174,6 +174,10 @@ class LibraryScreen(ListScreen):
                 "run" if entry.kind == "run" else "path",
             )
 
+    @property
+    def takes_text(self) -> bool:
+        return self.field is not None
+
     def typed(self, event: events.Key) -> bool:
         if self.field is None:
             return False

@@ -102,6 +102,11 @@ class MomentScreen(ListScreen):
         log, decisions = self.found
         return len(log) if self.show_log else len(decisions)
 
+    @property
+    def page(self) -> int:
+        """About what the list shows at once."""
+        return max(1, self.body_pane.size.height // 2 if self.show_log else 3)
+
     def move(self, by: int) -> None:
         super().move(-by)  # the latest is at the bottom
 
@@ -116,6 +121,10 @@ class MomentScreen(ListScreen):
         return facts | ({"compact"} if self.body_pane.size.height < ROOMY else set())
 
     # Looking for words
+
+    @property
+    def takes_text(self) -> bool:
+        return self.typing
 
     def typed(self, event: events.Key) -> bool:
         if not self.typing:

@@ -116,6 +116,10 @@ class WhatIfScreen(ConsoleScreen):
 
     # Keys
 
+    @property
+    def takes_text(self) -> bool:
+        return self.field is not None
+
     def typed(self, event: events.Key) -> bool:
         character = event.character if event.character in TYPED else None
         if self.field is None:

@@ -16,6 +16,9 @@ __all__ = ["LengthsView", "lengths_body"]
 TALLEST = 20
 """Charts higher than this say nothing more."""
 
+HIGH = 34
+"""A run's lengths leave out the families below this: the curves matter more."""
+
 
 class LengthsView(Struct, frozen=True):
     """One LLM's report, and how to draw it. `family` names the fitted curve to draw.
@@ -36,7 +39,8 @@ class LengthsView(Struct, frozen=True):
 def lengths_body(view: LengthsView, width: int, height: int) -> list[Line]:
     """Charts, figures, families: as high as there is room."""
     inner = width - 2
-    below = [[], *_seen(view, inner), _figures(view, inner), [], *_families(view), *_words(view.llm, inner)]
+    families = [[], *_families(view)] if view.seen is None or height >= HIGH else []
+    below = [[], *_seen(view, inner), _figures(view, inner), *families, *_words(view.llm, inner)]
     charts = max(6, min(TALLEST, height - len(below)))
     lines = [*_charts(view, inner, charts), *below]
     return [[(" ", ""), *line] for line in lines[:height]]
@@ -54,7 +58,7 @@ def _charts(view: LengthsView, width: int, height: int) -> list[Line]:
     curves = [Curve(llm.cdf_tokens, llm.cdf, style)]
     if view.seen is not None and view.seen.cdf and view.draw_seen:
         other = "this run"
-        curves.append(Curve(llm.cdf_tokens, view.seen.cdf, "accent", dotted=True))
+        curves.insert(0, Curve(llm.cdf_tokens, view.seen.cdf, "accent", dotted=True))
     else:
         other = view.family
         fitted = [family.cdf for family in llm.families if family.name == view.family and family.cdf]

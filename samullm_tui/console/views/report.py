@@ -175,7 +175,7 @@ def _cause(part: ErrorPart, report: RunReport) -> str:
             return ""
         _, shape = max(loads, key=lambda pair: abs(pair[0]))
         return f"{shape.llm} in {duration(shape.load_s)}, {duration(shape.planned_load_s)} planned"
-    return "the rest: sending, failures, re-plans"
+    return "the rest: sending, failures"
 
 
 def _longer(one: TokensSeen) -> float:

@@ -132,6 +132,8 @@ def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
     if roomy:
         tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
         return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 6)), []]
+    if view.show_log:
+        return strips(state, view.marks, width)
     if view.chart:
         return charts(state, view.marks, width, min(whole, room - 2))
     tables = _tables(view, width, min(rows, max(3, room - 8)) + 1)
