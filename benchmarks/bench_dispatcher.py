@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -145,6 +146,8 @@ async def measure(repeats: int, requests: int, in_flight: int) -> None:
                     one: await one(engine, prompts(requests, 2 * k + i + 1)) for i, one in enumerate(order)
                 }
                 pairs.append((took[bare], took[own]))
+                ratio = took[bare].wall_s / took[own].wall_s
+                print(f"repeat {k + 1} of {repeats}: ratio {ratio:.3f}", file=sys.stderr)
         finally:
             await engine.stop()
     _print(pairs, requests, in_flight)
