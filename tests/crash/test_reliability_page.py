@@ -11,7 +11,7 @@ PAGE = (TESTS.parent / "docs" / "reliability.md").read_text()
 
 def test_every_promise_has_a_row_with_tests_that_exist() -> None:
     rows = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", PAGE, flags=re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 24))
+    assert [int(number) for number, _ in rows] == 2 * list(range(1, 24)), "kept, and broken on purpose"
     for number, cell in rows:
         files = re.findall(r"`([\w/]+\.py)", cell)
         assert files, number

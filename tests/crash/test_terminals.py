@@ -33,6 +33,8 @@ class Terminal:
         self.seen = b""
         self.pid, self._descriptor = pty.fork()
         if not self.pid:
+            # Whoever runs the tests may ignore it.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             known = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
             os.execve(sys.executable, [sys.executable, "-m", "samullm_tui", *arguments], known)
         stop, self._stop = os.pipe()

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,15 @@ def test_a_resumed_simulated_run_has_the_same_lengths(make_run: MakeRun, until: 
     assert lengths(whole.run) == lengths(broken.run)
 
 
+@pytest.fixture
+def hangs_up() -> Iterator[None]:
+    """Whoever runs the tests may ignore SIGHUP, and children inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangs_up")
 def test_a_run_does_not_notice_that_its_terminal_is_gone(make_run: MakeRun, until: Until) -> None:
     paths = make_run(speed=20.0)
     spawn_supervisor(paths.run)
