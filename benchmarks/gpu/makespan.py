@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -107,15 +107,15 @@ async def _served(served: Served, requests: list[GenerateRequest]) -> Found:
 
     tokens = await asyncio.gather(*map(one, requests))
     preemptions = (await served.engine.stats()).preemptions_total - stats.preemptions_total
-    arrived_s = [moment_s - began_s for moment_s in read_arrivals(served.steps, began_s)]
-    if len(arrived_s) != len(requests):
-        wrong = f"{len(arrived_s)} arrivals of {len(requests)} requests were logged"
+    arrivals = read_arrivals(served.steps, began_s)
+    if len(arrivals) != len(requests):
+        wrong = f"{len(arrivals)} arrivals of {len(requests)} requests were logged"
         raise EngineError(Problem(served.engine.replica.name, "", wrong))
     rows = read_steps([(served.steps, since)])
     steps = {name: getattr(rows, name).tolist() for name in rows.__dataclass_fields__}
     return {
         "sent_s": sent_s,
-        "arrived_s": arrived_s,
+        "arrivals": [(one.at_s - began_s, one.prompt_tokens, one.max_tokens) for one in arrivals],
         "done_s": done_s,
         "tokens": int(sum(tokens)),
         "preemptions": preemptions,
@@ -141,7 +141,8 @@ def table(place: Place, found: Mapping[str, Found]) -> Table:
 
 def _compared(part: Found, profile: Profile) -> tuple[str, ...]:
     makespan_s, steps = max(part["done_s"]), Iterations(*map(np.array, part["steps"].values()))
-    trace, as_sent = (simulated(part, profile, arrivals) for arrivals in ("arrived_s", "sent_s"))
+    sent = list(zip(part["sent_s"], part["prompt"], part["output"], strict=True))
+    trace, as_sent = (simulated(part, profile, requests) for requests in (part["arrivals"], sent))
     priced = predicted_s(profile.iteration, steps).sum() / steps.latency_s.sum() - 1
     return (
         f"{makespan_s:.2f}",
@@ -155,8 +156,8 @@ def _compared(part: Found, profile: Profile) -> tuple[str, ...]:
     )
 
 
-def simulated(part: Found, profile: Profile, arrivals: str) -> EngineTrace:
-    """The same requests on the simulated engine. They reach it in the order in which they were sent."""
+def simulated(part: Found, profile: Profile, requests: Sequence[tuple[float, int, int]]) -> EngineTrace:
+    """Requests (seconds of arrival, prompt tokens, output tokens), in this order, on the simulated engine."""
     setup = convert(part["setup"], EngineSetup)
     config = EngineConfig(
         max_num_seqs=setup.max_num_seqs,
@@ -167,8 +168,8 @@ def simulated(part: Found, profile: Profile, arrivals: str) -> EngineTrace:
         async_scheduling=setup.asynchronous,
         prefix_caching=True,
     )
-    prompt, output = (np.array(part[name], np.int64) for name in ("prompt", "output"))
-    return simulate_requests(config, profile.iteration, np.array(part[arrivals]), prompt, output)
+    arrival_s, prompt, output = map(np.array, zip(*requests, strict=True))
+    return simulate_requests(config, profile.iteration, arrival_s, prompt, output)
 
 
 PIECE = Piece("makespan", __doc__ or "", parts, table)

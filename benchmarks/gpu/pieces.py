@@ -7,6 +7,7 @@ better simulator, or on another machine, the same measurements make another tabl
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,8 @@ def _measured(piece: Piece, part: Part, place: Place) -> str:
 
 
 def part_file(place: Place, piece: str, part: str) -> Path:
-    return place.results / f"{piece}.{part.replace(' ', '-')}.json"
+    """Letters, digits and dashes only: some ways to fetch files take no others."""
+    return place.results / f"{piece}.{re.sub('[^A-Za-z0-9.]+', '-', part)}.json"
 
 
 def read_part(place: Place, piece: str, part: str) -> Found | None:

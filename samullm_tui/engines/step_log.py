@@ -30,6 +30,7 @@ from samullm_tui.latency.measurements import COLUMNS, Iterations, parse_iteratio
 __all__ = [
     "SCHEDULER",
     "STEPS",
+    "Arrival",
     "EngineSetup",
     "StepLog",
     "Work",
@@ -43,7 +44,7 @@ __all__ = [
 
 STEPS = "SAMULLM_STEPS"
 """The environment variable with the path of the CSV. Beside it, with `.json` added, stands the engine's setup, and with
-`.arrivals` the monotonic time of each request's arrival.
+`.arrivals` when each request arrived, one line each.
 """
 SCHEDULER = "samullm_tui.engines.step_log.logged_scheduler"
 HEADER = ",".join(COLUMNS) + "\n"
@@ -62,6 +63,14 @@ class EngineSetup(Struct, frozen=True, kw_only=True):
     kv_blocks: int
     dtype: str
     asynchronous: bool
+
+
+class Arrival(Struct, frozen=True):
+    """A request as it reached the scheduler, at `at_s` of the monotonic clock."""
+
+    at_s: float
+    prompt_tokens: int
+    max_tokens: int
 
 
 class Work(Struct, frozen=True):
@@ -155,7 +164,8 @@ def _attach_arrivals(scheduler: Any, write: Callable[[str], object]) -> None:
     add_request = scheduler.add_request
 
     def logged_add(*args: Any, **kwargs: Any) -> Any:
-        write(f"{time.monotonic():.6f}\n")
+        request = args[0] if args else kwargs["request"]
+        write(f"{time.monotonic():.6f} {request.num_prompt_tokens} {request.max_tokens}\n")
         return add_request(*args, **kwargs)
 
     scheduler.add_request = logged_add
@@ -182,11 +192,12 @@ def _arrivals_file(path: Path) -> Path:
     return path.with_name(path.name + ".arrivals")
 
 
-def read_arrivals(path: Path, since_s: float) -> list[float]:
-    """When requests reached the scheduler that logs to `path`: monotonic seconds from `since_s` on, in order."""
+def read_arrivals(path: Path, since_s: float) -> list[Arrival]:
+    """Which requests reached the scheduler that logs to `path` from `since_s` on, in the order of its queue."""
     file = _arrivals_file(path)
-    moments = map(float, file.read_text().split()) if file.exists() else ()
-    return [moment_s for moment_s in moments if moment_s >= since_s]
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    found = [Arrival(float(at_s), int(prompt), int(limit)) for at_s, prompt, limit in lines]
+    return [arrival for arrival in found if arrival.at_s >= since_s]
 
 
 def read_setup(path: Path) -> EngineSetup:

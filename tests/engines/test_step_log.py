@@ -108,7 +108,7 @@ class Scheduler:
         self.requests = {"a": SimpleNamespace(num_computed_tokens=0, num_prompt_tokens=8)}
 
     def add_request(self, request: Any) -> str:
-        return f"added {request}"
+        return f"added {request.num_prompt_tokens}"
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         scheduled = self.plan.popleft()
@@ -141,10 +141,12 @@ def test_the_moment_of_each_arrival_is_logged(logged: tuple[Scheduler, Path]) ->
     scheduler, path = logged
     assert read_arrivals(path, 0.0) == []
     before_s = time.monotonic()
-    assert [scheduler.add_request(name) for name in "ab"] == ["added a", "added b"]
-    moments = read_arrivals(path, before_s - 1e-6)
-    assert len(moments) == 2
-    assert before_s - 1e-6 <= moments[0] <= moments[1] <= time.monotonic() + 1e-6
+    requests = [SimpleNamespace(num_prompt_tokens=tokens, max_tokens=9) for tokens in (5, 3)]
+    assert scheduler.add_request(requests[0]) == "added 5"
+    assert scheduler.add_request(request=requests[1]) == "added 3"
+    one, other = read_arrivals(path, before_s - 1e-6)
+    assert [(a.prompt_tokens, a.max_tokens) for a in (one, other)] == [(5, 9), (3, 9)]
+    assert before_s - 1e-6 <= one.at_s <= other.at_s <= time.monotonic() + 1e-6
     assert read_arrivals(path, time.monotonic() + 1.0) == []
 
 

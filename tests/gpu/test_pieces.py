@@ -36,7 +36,7 @@ SETUP = EngineSetup(
     max_num_batched_tokens=256,
     max_model_len=1024,
     block_size=16,
-    kv_blocks=100,
+    kv_blocks=66,
     dtype="bfloat16",
     asynchronous=True,
 )
@@ -138,8 +138,10 @@ def test_the_makespan_table_holds_a_run_against_the_simulator(
         "output": output.tolist(),
         "sent_s": [0.0] * 40,
     }
-    run["arrived_s"] = [0.01 * index for index in range(40)]
-    trace = makespan.simulated(run, profile, "arrived_s")
+    # They reach the engine one by one, and in another order than they were sent.
+    order = np.random.default_rng(1).permutation(40).tolist()
+    run["arrivals"] = [(0.01 * k, int(prompt[i]), int(output[i])) for k, i in enumerate(order)]
+    trace = makespan.simulated(run, profile, run["arrivals"])
     assert trace.preemptions > 0
     one_step = {"num_seqs": 1.0, "prefill_tokens": 0.0, "prefill_context": 0.0, "decode_seqs": 1.0}
     steps = {**one_step, "decode_context": 9.0, "latency_s": profile.iteration.seconds(1, 0, 0.0, 1, 9.0)}
