@@ -81,6 +81,7 @@ class Demonstration:
         self.run = self.paths.run
         self._tail, self._state = JournalTail(self.paths.folder), RunState()
         self._failed: list[EngineFailed] = []
+        self._supervisors = 0
 
     def state(self) -> RunState:
         from samullm_tui.domain.event import EngineFailed
@@ -98,16 +99,21 @@ class Demonstration:
         from samullm_tui.supervisor.launch import spawn_supervisor
 
         spawn_supervisor(self.run)
+        self._supervisors += 1
         say(f"supervisor {supervisor_pid(self.paths)} has the run {self.run}")
 
     def both_serve(self) -> None:
         """Waits until both engines serve and some more outputs have come."""
-        took_s = until(
-            lambda: sum(r.status == "serving" for r in self.state().replicas.values()) == 2, "two engines"
-        )
+        took_s = until(lambda: self._serving() == 2, "two engines")
         before = self.state().finished
         until(lambda: self.state().finished >= before + 20, "outputs")
         say(f"two engines serve after {took_s:.0f} s; {self.progress()}")
+
+    def _serving(self) -> int:
+        """Engines of the present supervisor that serve."""
+        state = self.state()
+        replicas = state.replicas.values() if state.epoch == self._supervisors else ()
+        return sum(replica.status == "serving" for replica in replicas)
 
     def progress(self) -> str:
         state = self.state()
