@@ -19,7 +19,7 @@ from benchmarks.gpu.facts import first_gpu
 from benchmarks.gpu.pieces import Found, Part, Piece, Table, main
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shape_folder, small_shapes_of
-from benchmarks.gpu.verbs import samullm
+from benchmarks.gpu.verbs import last_object, samullm
 from benchmarks.gpu.written_apps import SEED, llm_table, node_table, text, write_application
 from samullm_tui.domain.errors import EngineError, Problem
 from samullm_tui.domain.event import EngineReady, RequestFinished
@@ -101,8 +101,7 @@ def _offline(place: Place) -> Found:
         raise EngineError(
             Problem("offline", "", f"ended with status {done.returncode} (its words are above)")
         )
-    found: Found = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return last_object(done.stdout)
 
 
 def table(_place: Place, found: Mapping[str, Found]) -> Table:

@@ -7,7 +7,6 @@ cache of its own. `memory back` is the time from the stop until the GPU's memory
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from benchmarks.gpu.facts import first_gpu
 from benchmarks.gpu.pieces import Found, NotHere, Part, Piece, Table, main
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shapes_of
+from benchmarks.gpu.verbs import last_object
 from benchmarks.gpu.weights import drop_from_page_cache, read_through, weighted_folder
 
 __all__ = ["PIECE"]
@@ -94,8 +94,7 @@ def _sleep(place: Place, level: int) -> Found:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"the sleeping engine ended with status {done.returncode}: {last[:300]}")
-    found: Found = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return last_object(done.stdout)
 
 
 def table(place: Place, found: Mapping[str, Found]) -> Table:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.gpu.place import Place
 from samullm_tui.domain.errors import EngineError, Problem
 
-__all__ = ["end_runs", "samullm"]
+__all__ = ["end_runs", "last_object", "samullm"]
 
 LIST_S = 60.0
 ENDED = {"succeeded", "failed", "stopped"}
@@ -39,6 +39,15 @@ def samullm(place: Place, *arguments: str, timeout_s: float) -> Any:
             Problem(arguments[0], "", f"ended with status {done.returncode} (its words are above)")
         )
     return json.loads(done.stdout)
+
+
+def last_object(output: str) -> dict[str, Any]:
+    """The last JSON object among the lines: vLLM logs to the same place, also after it. Raises EngineError."""
+    for line in reversed(output.splitlines()):
+        with suppress(json.JSONDecodeError):
+            if isinstance(found := json.loads(line), dict):
+                return found
+    raise EngineError(Problem("engine", "", "it ended without a result"))
 
 
 def end_runs(place: Place) -> None:

@@ -22,6 +22,7 @@ from benchmarks.gpu.pieces import Found, NotHere, Part, Piece, Table, main, read
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import SHAPES, words
 from benchmarks.gpu.sharegpt import draw_lengths
+from benchmarks.gpu.verbs import last_object
 from samullm_tui.domain.errors import EngineError, Problem
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import GenerateRequest, Started
@@ -203,6 +204,19 @@ def test_the_sharing_table_says_how_much_slower_each_is_beside_the_other(
         (llm, phase) for llm in ("small-llama", "small-qwen3") for phase in ("decoding", "prompts")
     ]
     assert all(1.5 < float(slower) <= 2.0 for row in rows for slower in row[3:]), rows
+
+
+def test_a_result_is_found_among_what_the_engine_logs_around_it() -> None:
+    lines = (
+        "INFO 11-21 [a.py:1] {",
+        '{"tokens": 1}',
+        '{"tokens": 2, "took_s": 3.0}',
+        "(EngineCore) INFO ends",
+        "7",
+    )
+    assert last_object("\n".join(lines)) == {"tokens": 2, "took_s": 3.0}
+    with pytest.raises(EngineError, match="without a result"):
+        last_object("INFO\n")
 
 
 def test_drawn_lengths_are_sharegpts_and_fit_in_the_context() -> None:

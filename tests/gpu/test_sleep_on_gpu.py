@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from benchmarks.gpu.verbs import last_object
 from samullm_tui.engines.tiny import resolve_checkpoint
 from tests.gpu.conftest import NO_GPU_ENGINE
 
@@ -30,7 +30,7 @@ def test_a_sleeping_engine_frees_memory_and_wakes_up_unchanged(level: int) -> No
         env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = last_object(done.stdout)
     assert found["same_outputs"]
     assert found["used_asleep"] < 0.5 * found["used_awake"], "the KV cache is most of what an engine takes"
     print(f"level {level}: {found['sleep_s']:.2f} s to sleep, {found['wake_s']:.2f} s to wake")
