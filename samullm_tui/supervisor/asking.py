@@ -23,7 +23,6 @@ from samullm_tui.engines.protocol import (
     PartialAnswerError,
     RequestRefusedError,
 )
-from samullm_tui.supervisor.begun import BegunAnswers
 from samullm_tui.supervisor.ledger import Finish, Sent
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.running import RunningState
@@ -97,7 +96,7 @@ class Asking:
         self._tasks = tasks
         self._wake = wake
         self._asked: dict[int, asyncio.Task[None]] = {}
-        self._begun = BegunAnswers()
+        self._begun = state.ledger.begun
         self._stopping: set[str] = set()
         self.output_tokens: dict[str, int] = {}
         """Tokens of finished requests for each replica."""
@@ -248,7 +247,6 @@ class Asking:
             return
         if cause:
             node, id_, _ = self._names(index)
-            begun = self._begun.get(index)
             self._recorder.emit(
                 RequestRetried(
                     at_s=self._clock(),
@@ -256,7 +254,7 @@ class Asking:
                     id=id_,
                     replica=sent.replica,
                     cause=cause,
-                    kept_tokens=begun.output_tokens if begun else 0,
+                    kept_tokens=self._begun.tokens(index),
                 )
             )
         self._wake()

@@ -88,24 +88,29 @@ def _seen(
 ) -> Seen:
     ledger, table = state.ledger, inputs.problem.table
     status = np.frombuffer(bytes(ledger.status), dtype=np.uint8)
-    tokens = ledger.output_tokens.copy()
-    prompts = prompts_of(table, tokens)
+    kept = ledger.begun.by_request(len(table))
+    tokens = ledger.output_tokens + kept
+    prompts = prompts_of(table, ledger.output_tokens)
+    going_on = np.zeros(len(table), dtype=np.bool_)
     for engine in engines:
         lane = ledger.lanes.of.get(engine.replica.name)
         if lane is not None and lane.sent:
             sent = np.fromiter(lane.sent, np.int64)
-            made = _generated(state, engine.replica, sent, stats.get(engine.replica.name))
+            made = _generated(state, engine.replica, sent, stats.get(engine.replica.name), kept[sent])
             # Less than it may have at most, and the whole of it was not seen yet.
             room = np.minimum(table.max_tokens[sent], inputs.context[table.llm[sent]] - prompts[sent])
             known = table.known_tokens[sent]
             most = np.minimum(room, np.where(known >= 0, known, room)) - 1
             tokens[sent] = np.minimum(made, np.maximum(most, 0))
-    return Seen(status >= DONE, tokens, (status == DONE) & ~ledger.cut, prompts)
+            going_on[sent] = made > kept[sent]
+    return Seen(status >= DONE, tokens, (status == DONE) & ~ledger.cut, prompts, going_on)
 
 
-def _generated(state: RunningState, replica: Replica, sent: IntArray, stats: EngineStats | None) -> IntArray:
-    """[k] output tokens so far: what the engine says, else by its steps."""
-    made = state.watch.generated(replica.name, sent)
+def _generated(
+    state: RunningState, replica: Replica, sent: IntArray, stats: EngineStats | None, kept: IntArray
+) -> IntArray:
+    """[k] output tokens so far: what the engine says, else by its steps after what is `kept` of other engines."""
+    made = kept + state.watch.generated(replica.name, sent)
     if stats is None or stats.generated is None:
         return made
     told, in_flight = stats.generated, state.ledger.in_flight
@@ -133,12 +138,12 @@ def _engine_states(
         llm = problem.index(replica.llm)
         shape = problem.llms[llm].shape(replica.tp)
         sent = np.fromiter(lanes.of[replica.name].sent, np.int64)
-        running = sent[seen.tokens[sent] > 0]
+        running = sent[seen.running[sent]]
         said = stats.get(replica.name)
         if said is not None and replica.llm in loading:
             # What waits in the engine's own queue is taken back for the replica that becomes ready.
             queued = sent[max(0, len(sent) - said.waiting) :]
-            bound[queued[seen.tokens[queued] == 0]] = -1
+            bound[queued[~seen.running[queued]]] = -1
         mine = (table.llm == llm) if alone[replica.llm] else (bound == place)
         if said is not None:
             running = running[: said.running]

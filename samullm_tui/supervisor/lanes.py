@@ -109,6 +109,7 @@ class Lanes:
         self._prompts_left = _total(unit, self._prompts, is_open)
         self._homes: dict[int, str] = {}
         self._kept_by: dict[int, str] = {}
+        self._begun: set[int] = set()
         self._group_of: dict[int, list[int]] = {}
 
     def brings(self, index: int) -> Load:
@@ -169,8 +170,12 @@ class Lanes:
         else:
             self.queues[self._llm_of(index)].append(index)
 
-    def wait_again(self, index: int) -> None:
-        """The request waits for any replica, before all others."""
+    def wait_again(self, index: int, *, begun: bool = False) -> None:
+        """The request waits for any replica, before all others. `begun`: it has a part of its answer, and goes first
+        wherever it is kept as well.
+        """
+        if begun:
+            self._begun.add(index)
         self.queues[self._llm_of(index)].appendleft(index)
 
     def isolate(self, groups: Sequence[Sequence[int]]) -> None:
@@ -221,6 +226,7 @@ class Lanes:
     def end(self, index: int) -> None:
         """The request has ended: its tokens are nobody's any more."""
         unit, prompt, output = int(self._unit[index]), int(self._prompts[index]), int(self._outputs[index])
+        self._begun.discard(index)
         self._prompts_left[unit] -= prompt
         self._outputs_left[unit] -= output
         home = self._homes.get(unit)
@@ -255,7 +261,8 @@ class Lanes:
 
     def _keep(self, index: int, replica: str) -> None:
         self._kept_by[index] = replica
-        self.of[replica].kept.append(index)
+        kept = self.of[replica].kept
+        (kept.appendleft if index in self._begun else kept.append)(index)
 
     def _release(self, index: int) -> None:
         """What was kept for a replica may go to any."""

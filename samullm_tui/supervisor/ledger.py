@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray, RequestTable
+from samullm_tui.supervisor.begun import BegunAnswers
 from samullm_tui.supervisor.lanes import Lanes
 from samullm_tui.supervisor.suspects import Suspects, Verdict
 
@@ -46,6 +47,7 @@ class Ledger:
     unfinished  open requests of each LLM
     lanes       where the ready ones wait, and what each replica has
     suspects    the open requests that engines died with
+    begun       answers that engines were stopped in
     finish_s    [n] when each got its output, NaN before; `output_tokens` [n] and `cut` [n] are of these too
     """
 
@@ -65,6 +67,7 @@ class Ledger:
         self.in_flight: dict[int, Sent] = {}
         self.failures: dict[int, int] = {}
         self.suspects = Suspects()
+        self.begun = BegunAnswers()
         self._serial = 0
         self._children_start, self._children = _children(table)
         for index, finish in done:
@@ -141,7 +144,7 @@ class Ledger:
         self._land(index)
         self.failures[index] = self.failures.get(index, 0) + failure
         self.status[index] = READY
-        self.lanes.wait_again(index)
+        self.lanes.wait_again(index, begun=self.begun.tokens(index) > 0)
         return self.failures[index]
 
     def forgive(self, index: int, failures: int) -> None:

@@ -76,7 +76,9 @@ class _Meter:
             in_turn = (place + 0.5) / len(fresh)
             sent_at = (ledger.in_flight[index].sent_s - since_s) / max(now_s - since_s, 1e-9)
             share = min(1.0, max(in_turn, sent_at)) if self.was_full else min(1.0, max(0.0, sent_at))
-            begun[index] = _Begun(self.steps + made * share, ledger.prompt_tokens(index))
+            begun[index] = _Begun(
+                self.steps + made * share, ledger.prompt_tokens(index) + ledger.begun.tokens(index)
+            )
         self.began += len(fresh)
         self.was_full = stats.waiting > 0
         # Preempted requests wait, but have begun.

@@ -52,6 +52,16 @@ BESIDE = Plan(
 )
 
 
+MOVES = Plan(
+    planner="given",
+    stages=(
+        Stage((Placement("llm0", 1, 2, (0, 1)), Placement("llm1", 1, 2, (2, 3))), ("llm0",)),
+        Stage((Placement("llm1", 1, 2, (0, 1)), Placement("llm2", 1, 2, (2, 3))), ("llm1", "llm2")),
+    ),
+)
+"""`llm1` is in the middle of its requests when it changes its GPUs."""
+
+
 def alone(requests: int = 900) -> tuple[Problem, Plan]:
     """One LLM on four GPUs, with room for every prompt."""
     llm = model("llm0", kv_blocks=2000)
@@ -172,6 +182,21 @@ def test_the_rest_simulated_with_the_true_lengths_ends_when_the_run_does(
         assert rest_s == pytest.approx(end_s, rel=near), f"at {one.at_s:.0f} s"
         (rest_s,) = forecast_rest(truly(one, case.lengths))
         assert rest_s == pytest.approx(end_s, rel=near + 0.02), f"at {one.at_s:.0f} s, latencies as observed"
+
+
+def test_requests_that_move_keep_their_tokens_and_go_on_first() -> None:
+    case = case_of(ensemble(llms=3, requests=300))
+    end_s, seen, run = looked_at(case, MOVES, (20, 29, 37, 50))
+    waiting = []
+    for one in seen:
+        begun = np.flatnonzero(~one.progress.done & (one.progress.generated > 0))
+        on_engines = [r for state in one.progress.engines.values() for r in (*state.running, *state.waiting)]
+        waiting.append(len(np.setdiff1d(begun, on_engines)))
+        (rest_s,) = forecast_rest(replace(truly(one, case.lengths), problem=case.problem))
+        assert rest_s == pytest.approx(end_s, rel=0.02), f"at {one.at_s:.0f} s"
+    assert waiting[1] > 15, "its new engines load"
+    assert waiting[2] < 5, "they serve"
+    assert len(run.state.ledger.begun) == 0, "everything has ended"
 
 
 def test_a_situation_says_what_is_done_what_runs_and_what_is_left_of_the_plan() -> None:
