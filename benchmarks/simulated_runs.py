@@ -22,6 +22,7 @@ from samullm_tui.simulate.problem import LLMModel, Problem
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
+from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.texts import Texts
 
@@ -52,12 +53,9 @@ class Run:
     """One run that goes on. `events` of everything that was recorded."""
 
     case: Case
-    runner: Runner
+    state: RunningState
     events: list[AnyEvent] = field(default_factory=list)
-
-    @property
-    def state(self) -> RunningState:
-        return self.runner.state
+    runner: Runner = field(init=False)
 
     @property
     def now_s(self) -> float:
@@ -93,16 +91,23 @@ def candidate_of(plan: Plan) -> Candidate:
     )
 
 
-def run_case(case: Case, plan: Plan, look: Look | None = None, *, period_s: float = 1.0) -> float:
+def run_case(
+    case: Case,
+    plan: Plan,
+    look: Look | None = None,
+    *,
+    period_s: float = 1.0,
+    make_rescheduler: Callable[[Run], Rescheduler] | None = None,
+) -> float:
     """The makespan. `look` is called each `period_s` of the run's time, while it stands still."""
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
         table = case.problem.table
         ledger = Ledger(table, case.problem.expected_tokens, {}, [])
-        recorder = Run(case, None)  # type: ignore[arg-type]  # in the next lines
+        recorder = Run(case, RunningState(candidate_of(plan), ledger))
         recorder.runner = Runner(
-            RunningState(candidate_of(plan), ledger),
+            recorder.state,
             make_engine=_make_engine(case),
             make_request=_make_request(case),
             texts=Texts(ledger, Path(), {}),
@@ -110,6 +115,7 @@ def run_case(case: Case, plan: Plan, look: Look | None = None, *, period_s: floa
             clock=loop.time,
             rng=np.random.default_rng(0),
             rates=_rates(case.problem),
+            rescheduler=make_rescheduler(recorder) if make_rescheduler else None,
         )
         looking = asyncio.create_task(_look_on(recorder, look, period_s)) if look else None
         try:

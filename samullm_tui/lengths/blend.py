@@ -46,28 +46,36 @@ def blend(
     source: str,
     strength: float = STRENGTH,
     shift: bool = True,
+    families: bool = True,
 ) -> LengthDistribution:
-    """What to expect of further answers. `shift` allows the change of scale.
+    """What to expect of further answers. `shift` allows the change of scale; without `families` the shape beyond the
+    longest answer that was cut or still runs is the prior's alone.
 
     Strata of the prior are blended each with the answers to prompts of their lengths. `samples` counts the observed
     answers only. Without answers it is the prior itself.
     """
     if not len(answers):
         return prior
-    blended = _blend(prior, answers, source, min(strength, prior.samples), shift=shift)
+    blended = _blend(prior, answers, source, min(strength, prior.samples), shift=shift, families=families)
     if prior.strata is None:
         return blended
     known = answers.where(answers.prompt_tokens >= 0)
     place = prior.strata.index_of(known.prompt_tokens)
     parts = tuple(
-        blend(part, known.where(place == k), source=source, strength=strength, shift=shift)
+        blend(part, known.where(place == k), source=source, strength=strength, shift=shift, families=families)
         for k, part in enumerate(prior.strata.distributions)
     )
     return replace(blended, strata=Strata(prior.strata.edges, parts))
 
 
 def _blend(
-    prior: LengthDistribution, answers: Answers, source: str, strength: float, *, shift: bool
+    prior: LengthDistribution,
+    answers: Answers,
+    source: str,
+    strength: float,
+    *,
+    shift: bool,
+    families: bool,
 ) -> LengthDistribution:
     if shift:
         prior = _scaled(prior, scale_shift(prior, answers))
@@ -82,7 +90,7 @@ def _blend(
     outlived = _survival(mass + died, strength * survival[:-1] + at_risk)
     shares: FloatArray = -np.diff(outlived, prepend=1.0)
     made = with_tail(prior.name, lengths, shares, _left(outlived, answers, lengths), answers, source=source)
-    return _open(_continued(made, answers, strength), prior, answers)
+    return _open(_continued(made, answers, strength) if families else made, prior, answers)
 
 
 def _survival(ending: FloatArray, at_risk: FloatArray) -> FloatArray:

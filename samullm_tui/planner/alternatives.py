@@ -7,9 +7,11 @@ plan and those of a short beam search too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.plan import Plan, Stage
@@ -68,7 +70,7 @@ class Alternatives:
         self._parents: list[tuple[float, Schedule]] = []
 
     def __iter__(self) -> Iterator[tuple[Plan, Schedule | None]]:
-        """Each plan, and the schedule that it follows. One that was given up does not finish everything."""
+        """Each plan, and the schedule that it follows. One that was given up has no stages."""
         return _possible(self._plans())
 
     def _plans(self) -> Iterator[tuple[Plan, Schedule | None]]:
@@ -84,7 +86,7 @@ class Alternatives:
             yield self._followed(found)
 
     def judge(self, schedule: Schedule | None, end_s: float) -> None:
-        if schedule is not None:
+        if schedule is not None and math.isfinite(end_s):
             self._parents = sorted([*self._parents, (end_s, schedule)], key=lambda one: one[0])[:PARENTS]
 
     def _starts(self) -> tuple[list[Schedule], list[Schedule]]:
@@ -114,9 +116,10 @@ class Alternatives:
 
     def _followed(self, schedule: Schedule) -> tuple[Plan, Schedule]:
         self._tried.add(schedule.key)
-        plan, _ = plan_and_end(self.task, "search", Follower(self.table, schedule), self.limit_s())
+        follower = Follower(self.table, schedule)
+        plan, moment = plan_and_end(self.task, "search", follower, self.limit_s())
         self.task.replays.served += STEP_SERVED * (len(plan.stages) + len(self.table.units))
-        return plan, schedule
+        return plan if moment.progress.finished else replace(plan, stages=()), schedule
 
     def _neighbour(self) -> Schedule | None:
         """A new one near one of the best: by turns wandered to, or the best of a few by estimate."""

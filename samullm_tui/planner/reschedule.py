@@ -77,7 +77,7 @@ class _Compared:
         ends_s, traces = self._ends(stages)
         self.stay = self._option("stay", stages, "", ends_s, traces)
         self._found: dict[frozenset[Replica], Option] = {}
-        self._seen = {_what(stages)}
+        self._seen = {_what(stages): self.stay.mean_s}
 
     def limit_s(self) -> float:
         """A plan that ends later in the first draw is given up: there must be others to show, though."""
@@ -92,17 +92,19 @@ class _Compared:
     def add(self, plan: Plan) -> float:
         """When the plan ends, in the mean; inf when it never does, or is given up because others end much sooner."""
         stages = rest_of(plan.stages, self.situation.unfinished)
-        if _what(stages) in self._seen:
-            return math.inf
-        self._seen.add(_what(stages))
+        what = _what(stages)
+        if what not in self._seen:
+            self._seen[what] = self._compare(stages, plan.planner) if stages else math.inf
+        return self._seen[what]
+
+    def _compare(self, stages: tuple[Stage, ...], planner: str) -> float:
         ends_s, traces = self._ends(stages, limited=len(self._found) >= self.shown)
         if len(ends_s) < len(self.draws) or not all(map(math.isfinite, ends_s)):
             return math.inf
-        first = frozenset(stages[0].replicas)
-        end_s = float(np.mean(ends_s))
+        first, end_s = frozenset(stages[0].replicas), float(np.mean(ends_s))
         if first not in self._found or end_s < self._found[first].mean_s:
             what = change_words(self.situation, stages)
-            self._found[first] = self._option(what, stages, plan.planner, ends_s, traces)
+            self._found[first] = self._option(what, stages, planner, ends_s, traces)
         return end_s
 
     def _ends(

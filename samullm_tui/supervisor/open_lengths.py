@@ -1,7 +1,8 @@
 """How long the answers of a run will be, from those that it has: the prior of each LLM, corrected, and draws from it.
 
 The requests that finish first are the short ones. Those that still run therefore count as well: as longer than what they
-have. A draw gives a running request a length beyond its tokens, and caps as the forecast's draws do.
+have. Beyond what they show, the shape of the prior is kept: a batch that began together tells nothing of its tail, and a
+family fitted to the short half of it makes up a tail that is far too long. A draw gives a running request a length beyond its tokens, and caps as the forecast's draws do.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def believed(
         mine = np.flatnonzero(drawn & (seen.tokens > 0) & (table.llm == index))
         if len(mine):
             answers = Answers(seen.tokens[mine], seen.ended[mine], seen.prompts[mine])
-            beliefs[name] = blend(priors[name], answers, source=SOURCE)
+            beliefs[name] = blend(priors[name], answers, source=SOURCE, families=False)
     return beliefs
 
 

@@ -141,8 +141,6 @@ class Rescheduler:
     def look(self) -> None:
         """Before each decision of the supervisor: begins to think where it is time to, and holds the run meanwhile."""
         now_s, review = self._clock(), self._review
-        if review.standing.stage < 0:
-            review.standing = review.standing._replace(stage=self._state.stage)
         if self._proposal and standing_of(self._state) != self._proposal.standing:
             self._close_proposal("outdated", "the run")
         due = wake(self._state, review, now_s)

@@ -16,7 +16,7 @@ import numpy as np
 
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.domain.request import RequestTable
-from samullm_tui.planner.reschedule import Situation, Verdict, forecast_rest, reconsider
+from samullm_tui.planner.reschedule import REQUESTS, Situation, Verdict, forecast_rest, reconsider
 from samullm_tui.supervisor.reschedule_wire import Question, Reply, ask, receive
 
 __all__ = ["Thinker", "ThinkingHere", "ThinkingProcess"]
@@ -38,10 +38,13 @@ class Thinker(Protocol):
 
 
 class ThinkingHere:
-    """In this process, which stands still meanwhile."""
+    """In this process, which stands still meanwhile. `requests`: effort of a decision, as `reconsider` has it."""
+
+    def __init__(self, requests: int = REQUESTS) -> None:
+        self._requests = requests
 
     async def reconsider(self, situation: Situation, seed: Sequence[int]) -> Verdict:
-        return reconsider(situation, np.random.default_rng(tuple(seed)))
+        return reconsider(situation, np.random.default_rng(tuple(seed)), requests=self._requests)
 
     async def forecast(self, situation: Situation) -> tuple[float, ...]:
         return forecast_rest(situation)

@@ -37,7 +37,7 @@ LOOK_S, LOOK_SHARE = 20.0, 0.1
 """From one look to the next: the longer of the two, the latter of the time that is left."""
 DEVIATES_S, DEVIATES_SHARE = 5.0, 0.03
 """A forecast is another one when it differs by more than both, the latter of the time that is left, and by more than
-half of its own band from p10 to p90: few draws agree no better.
+its own band from p10 to p90: few draws agree no better.
 """
 LATE_S, LATE_TIMES = 5.0, 1.5
 """An engine is late when it loads for longer than so many times what was expected, and this."""
@@ -111,7 +111,7 @@ def wake(state: RunningState, review: Review, now_s: float) -> Wake | None:
         return None
     left_s = review.expected_s - now_s
     may_gain = can_gain(state, review, left_s)
-    reason = _change(state, review, standing) or _lateness(state, review, now_s) if may_gain else ""
+    reason = _finished(state, review, standing) or _lateness(state, review, now_s) if may_gain else ""
     if reason:
         return Wake(reason, "decide")
     overdue = -left_s > _allowed_s(review.expected_s)
@@ -127,8 +127,7 @@ def next_s(review: Review, now_s: float) -> float:
 
 def deviates(before_s: float, after_s: Band, now_s: float) -> bool:
     """Whether a forecast of the end says something new."""
-    noise_s = (after_s.p90 - after_s.p10) / 2
-    return abs(after_s.p50 - before_s) > max(_allowed_s(before_s - now_s), noise_s)
+    return abs(after_s.p50 - before_s) > max(_allowed_s(before_s - now_s), after_s.p90 - after_s.p10)
 
 
 def can_gain(state: RunningState, review: Review, left_s: float) -> bool:
@@ -165,14 +164,10 @@ def _losses(state: RunningState, lost: frozenset[str]) -> str:
     return "; ".join(f"{name} {causes[name]}" for name in sorted(lost))
 
 
-def _change(state: RunningState, review: Review, standing: Standing) -> str:
-    """What has become of the plan since the last decision; empty: nothing that matters."""
+def _finished(state: RunningState, review: Review, standing: Standing) -> str:
+    """Which LLMs finished since the last decision; empty: none. Stages begin and end by that."""
     finished = sorted(standing.finished - review.standing.finished)
-    if finished:
-        return f"{', '.join(finished)} finished{_against_plan(state, finished)}"
-    if standing.stage != review.standing.stage:
-        return f"stage {standing.stage + 1} began"
-    return ""
+    return f"{', '.join(finished)} finished{_against_plan(state, finished)}" if finished else ""
 
 
 def _against_plan(state: RunningState, finished: list[str]) -> str:

@@ -35,7 +35,7 @@ def decision_of(verdict: Verdict, number: int, saw: str) -> Decision:
 
 def _costs(option: Option, gain_s: float | None) -> str:
     gain = "without it the run cannot end" if gain_s is None else f"saves {in_time(gain_s)}"
-    return f"{option.what}: {gain}, costs {in_time(option.cost_s)} of loading"
+    return f"{option.what}: {gain}, costs {in_time(option.cost_s)}"
 
 
 def _keeps(verdict: Verdict, gain_s: float | None) -> str:
@@ -43,7 +43,8 @@ def _keeps(verdict: Verdict, gain_s: float | None) -> str:
         return "the plan stays: there is no other"
     best = verdict.options[1]
     gain = f"saves {in_time(gain_s)}" if gain_s > 0 else f"takes {in_time(-gain_s)} longer"
-    return f"the plan stays: the best change ({best.what}) {gain}, costs {in_time(best.cost_s)} of loading"
+    gain = gain if round(gain_s) else "saves nothing"
+    return f"the plan stays: the best change ({best.what}) {gain}, costs {in_time(best.cost_s)}"
 
 
 def stays_instead(decision: Decision, why: str) -> Decision:

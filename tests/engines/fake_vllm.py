@@ -27,6 +27,9 @@ vllm:num_requests_waiting_by_reason{engine="0",model_name="x",reason="capacity"}
 vllm:kv_cache_usage_perc{engine="0",model_name="x"} 0.25
 vllm:num_preemptions_total{engine="0",model_name="x"} 4.0
 vllm:generation_tokens_total{engine="0",model_name="x"} 1234.0
+vllm:iteration_tokens_total_bucket{engine="0",le="8.0",model_name="x"} 50.0
+vllm:iteration_tokens_total_count{engine="0",model_name="x"} 60.0
+vllm:iteration_tokens_total_sum{engine="0",model_name="x"} 2234.0
 vllm:cache_config_info{block_size="128",cache_dtype="auto",engine="0",num_gpu_blocks="511",user="x"} 1.0
 """
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."

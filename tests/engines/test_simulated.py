@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from samullm_tui.domain.errors import EngineError, EngineStartError
 from samullm_tui.domain.plan import Replica
@@ -122,11 +123,18 @@ def test_the_start_takes_the_load_time() -> None:
 
 def test_statistics_are_of_the_present_not_of_the_look_ahead() -> None:
     async def main(engine: SimulatedEngine) -> None:
-        jobs = [asyncio.create_task(engine.generate(asked(10, 50))) for _ in range(6)]
+        requests = [structs.replace(asked(10, 50), key=key) for key in range(6)]
+        jobs = [asyncio.create_task(engine.generate(request)) for request in requests]
         await asyncio.sleep(0.1)
         stats = await engine.stats()
         assert (stats.running, stats.waiting) == (4, 2)
         assert 0 < stats.output_tokens_total < 6 * 50
+        assert stats.generated is not None
+        assert sum(stats.generated.values()) == stats.output_tokens_total
+        assert sorted(tokens > 0 for tokens in stats.generated.values()) == [False] * 2 + [True] * 4
+        # All four prompts were computed in the first step, which gave the first tokens.
+        assert stats.prefill_tokens_total == 4 * 10
+        assert stats.steps_total == max(stats.generated.values())
         assert stats.kv_usage is not None
         assert 0.0 < stats.kv_usage <= 1.0
         await asyncio.gather(*jobs)

@@ -125,7 +125,13 @@ async def test_stats_and_kv_blocks_come_from_the_metrics(make: Callable[..., Vll
     started = await engine.start()
     assert started.kv_blocks == 511
     assert await engine.stats() == EngineStats(
-        running=3, waiting=2, kv_usage=0.25, preemptions_total=4, output_tokens_total=1234
+        running=3,
+        waiting=2,
+        kv_usage=0.25,
+        preemptions_total=4,
+        output_tokens_total=1234,
+        steps_total=60,
+        prefill_tokens_total=1000,
     )
     await engine.stop()
 

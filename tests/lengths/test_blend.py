@@ -178,3 +178,17 @@ def test_strata_are_blended_each_with_its_own_prompts() -> None:
     assert float(first.cdf(10)) == pytest.approx(10 / 50)
     assert second is long
     assert found.samples == 47
+
+
+def test_without_families_a_batch_that_still_runs_keeps_the_shape_of_the_prior_beyond() -> None:
+    """Half of a batch has ended; what is known of the rest is that it is longer."""
+    rng = np.random.default_rng(0)
+    lengths = np.rint(rng.gamma(2.0, 100.0, 3000)).astype(np.int64) + 1
+    prior = from_samples("x", lengths[:2000], source="prior")
+    batch, now = lengths[2000:2100], int(np.quantile(lengths, 0.4))
+    answers = Answers.of(np.minimum(batch, now), batch <= now)
+    blended = blend(prior, answers, source="run", families=False)
+    beyond = prior.tokens > now
+    shares = [np.diff(one.cdf(np.append(now, prior.tokens[beyond]))) for one in (prior, blended)]
+    assert shares[1] / shares[1].sum() == pytest.approx(shares[0] / shares[0].sum())
+    assert blended.max == prior.max

@@ -147,6 +147,7 @@ def test_the_gpu_of_a_finished_llm_goes_to_one_that_gains_by_it() -> None:
     assert chosen.what == "b ×1 → ×2 on GPU 0"
     assert chosen.mean_s - now.at_s < 0.7 * (stay.mean_s - now.at_s)
     assert chosen.cost_s == 2.0
+    assert (stay.loads, chosen.loads) == (0, 1), "what runs goes on"
     assert "saves" in verdict.why
     assert "2.0 s of loading" in verdict.why
     assert "3 of 3 draws" in verdict.why

@@ -16,7 +16,7 @@ from samullm_tui.simulate import dealing
 from samullm_tui.simulate.application import LLMModel, Problem, ShapeModel, simulate_plan
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.dealing import Rates, deal, done_s, rates_of
-from samullm_tui.simulate.problem import Progress
+from samullm_tui.simulate.problem import EngineState, Progress
 
 REPLICAS = 4
 WHOLE = Plan(planner="test", stages=(Stage((Placement("A", 1, REPLICAS, tuple(range(REPLICAS))),), ("A",)),))
@@ -108,3 +108,37 @@ def test_requests_on_their_own_are_balanced_by_their_work() -> None:
     places = dealt(make_problem(table), output)
     work = np.bincount(places, output)
     assert work.max() - work.min() <= 2 * output.max()
+
+
+def state_with(assigned: list[int], clock_s: float = 0.0) -> EngineState:
+    none = np.zeros(0, np.int64)
+    return EngineState(clock_s, none, none, none, none, np.array(assigned, np.int64), none, clock_s)
+
+
+def test_what_no_kept_replica_has_is_dealt_and_what_one_has_stays() -> None:
+    n = 400
+    problem = make_problem(make_table([0] * n, [9] * n, names=("A",)))
+    output = np.random.default_rng(3).integers(1, 50, n)
+    replicas = WHOLE.stages[0].replicas
+    # The first has a hundred already, and is done with them when the others are with theirs.
+    engines = {replica: state_with(list(range(100)) if k == 0 else []) for k, replica in enumerate(replicas)}
+    progress = replace(Progress.fresh(problem), engines=engines)
+    places = deal(problem, output, progress, replicas, engines, progress.left(problem), 0.0)
+    assert (places[:100] == 0).all()
+    work = np.bincount(places, output)
+    assert work.max() - work.min() <= 2 * output.max()
+
+
+def test_a_kept_replica_that_still_loads_gets_less() -> None:
+    n = 400
+    problem = make_problem(make_table([0] * n, [9] * n, names=("A",)))
+    output = np.full(n, 20)
+    replicas = WHOLE.stages[0].replicas
+    engines = {
+        replica: state_with([], 100.0 + (2.0 if k == 0 else 0.0)) for k, replica in enumerate(replicas)
+    }
+    progress = replace(Progress.fresh(problem), engines=engines)
+    places = deal(problem, output, progress, replicas, engines, progress.left(problem), 100.0)
+    counts = np.bincount(places, minlength=REPLICAS)
+    assert counts.sum() == n
+    assert counts[0] < counts[1:].min() - 2

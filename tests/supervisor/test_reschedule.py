@@ -154,7 +154,7 @@ def test_a_switch_keeps_what_both_plans_have_and_the_requests_in_flight_on_it() 
     outcome = run_bench(long_run(), SLOW, rescheduler=with_thinking(Thinking(once(ONLY_B01))))
     assert outcome.end.status == "succeeded"
     (decision,) = [d for d in decisions(outcome) if d.kind == "switch"]
-    assert decision.what == "another: saves 20s, costs 5s of loading"
+    assert decision.what == "another: saves 20s, costs 5s"
     assert decision.saw.startswith("a finished")
     assert [a.ends_s for a in decision.alternatives] == [100.0, 80.0]
     (replanned,) = outcome.tape.of(Replanned)
