@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 
 from samullm_tui.console.layout.gantt import marks_of
@@ -10,7 +11,7 @@ from samullm_tui.console.layout.text import plain
 from samullm_tui.console.views.run_charts import strips
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.domain.event import AnyEvent, ForecastChanged, ProposalAnswered, RequestRetried
-from samullm_tui.domain.plan import Band
+from samullm_tui.domain.plan import Band, Span
 from samullm_tui.journal.state import fold
 from tests.console.conftest import MakeApp, press, settle, shown
 from tests.console.fakes import RUN, FakeSources, beginning, middle, proposed, switched
@@ -109,6 +110,16 @@ def test_the_chart_shows_the_plan_until_it_was_replaced_and_the_new_one_from_the
     assert plan[7:15] == before[7:15], "the past stays as it was planned"
     assert set(plan[cut + 5 : cut + 12]) == {"▒"}, "the new engines load"
     assert "A" not in plan[cut + 3 :], "the former plan ends where it was replaced"
+
+
+def test_engines_that_go_on_through_a_switch_are_not_drawn_as_loading() -> None:
+    state = fold([*beginning(), *middle(), *proposed(), *switched()])
+    plan = state.plan
+    assert plan is not None
+    kept = Span("vicuna-13b", (0,), 95.0, 95.0, 431.0)
+    state.plan = replace(plan, spans=(kept,))
+    line = plain(strips(state, marks_of(list(state.llms)), 107)[1])
+    assert "▒" not in line[7 + round(93.0 / 429.0 * 100) :]
 
 
 async def test_the_log_holds_still_while_it_is_read_and_follows_again(
