@@ -119,7 +119,7 @@ def test_engines_that_go_on_through_a_switch_are_not_drawn_as_loading() -> None:
     kept = Span("vicuna-13b", (0,), 95.0, 95.0, 431.0)
     state.plan = replace(plan, spans=(kept,))
     line = plain(strips(state, marks_of(list(state.llms)), 107)[1])
-    assert "▒" not in line[7 + round(93.0 / 429.0 * 100) :]
+    assert "▒" not in line[5 + round(93.0 / 431.0 * 100) :]
 
 
 async def test_the_log_holds_still_while_it_is_read_and_follows_again(
