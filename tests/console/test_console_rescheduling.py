@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 from textual.pilot import Pilot
 
-from samullm_tui.console.layout.gantt import marks_of
+from samullm_tui.console.layout.bands import Axis
+from samullm_tui.console.layout.gantt import Chart, gantt_rows, marks_of
 from samullm_tui.console.layout.text import plain
 from samullm_tui.console.views.run_charts import strips
 from samullm_tui.domain.errors import Problem, RunError
@@ -113,13 +113,11 @@ def test_the_chart_shows_the_plan_until_it_was_replaced_and_the_new_one_from_the
 
 
 def test_engines_that_go_on_through_a_switch_are_not_drawn_as_loading() -> None:
-    state = fold([*beginning(), *middle(), *proposed(), *switched()])
-    plan = state.plan
-    assert plan is not None
-    kept = Span("vicuna-13b", (0,), 95.0, 95.0, 431.0)
-    state.plan = replace(plan, spans=(kept,))
-    line = plain(strips(state, marks_of(list(state.llms)), 107)[1])
-    assert "▒" not in line[5 + round(93.0 / 431.0 * 100) :]
+    chart = Chart(Axis(0.0, 100.0, 50), marks_of(["a"]))
+    kept, fresh = Span("a", (0,), 40.0, 40.0, 90.0), Span("a", (1,), 40.0, 40.1, 90.0)
+    rows = gantt_rows([kept, fresh], 2, chart)
+    assert "▒" not in [glyph for glyph, _ in rows[0].cells]
+    assert "▒" in [glyph for glyph, _ in rows[1].cells], "the shortest load is still seen"
 
 
 async def test_the_log_holds_still_while_it_is_read_and_follows_again(
