@@ -17,9 +17,11 @@ from samullm_tui.console.reports import CheckReport
 from samullm_tui.console.sources import Settings
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.cluster import Cluster, GpuType, cluster_from_preset, islands_of
-from samullm_tui.domain.errors import InputError, SamullmError
+from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.locations import APPS
+from samullm_tui.supervisor.control import ControlServer, Status, open_socket
 from samullm_tui.supervisor.runs import RunBook
+from samullm_tui.supervisor.spec import RunPaths
 from samullm_tui.workload.cluster_file import load_cluster
 from tests.console.fakes import RUN, beginning, ending, middle, write_journal
 
@@ -201,3 +203,73 @@ def test_a_thread_that_hangs_keeps_nobody_from_leaving() -> None:
 
     asyncio.run(leave())
     never.set()
+
+
+class Desk:
+    """What a supervisor hears."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def status(self) -> Status:
+        return Status(run=RUN, status="running", pid=1, epoch=1, at_s=0.0, requests=5, outputs=2, errors=0)
+
+    async def approve(self, rank: int, by: str) -> None:
+        self.told.append(("approve", rank, by))
+
+    async def control(self, command: str, by: str) -> None:
+        self.told.append((command, by))
+
+    async def replan(self, by: str) -> str:
+        self.told.append(("replan", by))
+        return "a decision is under way"
+
+    async def answer(self, number: int, by: str, *, accept: bool) -> None:
+        if number != 3:
+            raise RunError(Problem(RUN, "", f"there is no proposal {number}"))
+        self.told.append(("accept" if accept else "refuse", number, by))
+
+
+async def test_the_operators_word_on_a_proposal_reaches_the_supervisor(home: Path) -> None:
+    paths, desk, sources = RunPaths(make_run(home, RUN)), Desk(), LocalSources(Settings())
+    server = ControlServer(desk, open_socket(paths.socket))
+    await server.start()
+    try:
+        assert await in_thread(sources.replan, RUN) == "a decision is under way"
+        assert await in_thread(sources.answer, RUN, 3, "accept") == "running"
+        assert await in_thread(sources.answer, RUN, 3, "refuse") == "running"
+        with pytest.raises(RunError, match="there is no proposal 4"):
+            await in_thread(sources.answer, RUN, 4, "accept")
+    finally:
+        await server.close()
+    assert desk.told == [("replan", "console"), ("accept", 3, "console"), ("refuse", 3, "console")]
+
+
+def test_an_export_lands_where_the_console_was_started_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = LocalSources(Settings())
+    path = sources.export("report-../../evil\nname.html", "<p>")
+    assert path.parent == tmp_path
+    assert path.read_text() == "<p>"
+    monkeypatch.chdir("/proc")
+    with pytest.raises(InputError, match="cannot be written"):
+        sources.export("x.html", "")
+
+
+async def test_pins_and_the_number_of_draws_reach_the_forecaster(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    async def worker(words: list[str], result: type, given: bytes = b"") -> None:
+        asked.append(words)
+
+    monkeypatch.setattr(local, "_worker", worker)
+    sources = LocalSources(Settings(cluster="a100-80g:8", engine="simulated", samples=50))
+    await sources.forecast(APPS / "selftest.toml", ["a:tp=2", "b:dp=1"], 10)
+    await sources.forecast(APPS / "selftest.toml", ["a:tp=2"])
+    await sources.run_lengths(Path("/r"), 70.5)
+    words = [" ".join(one) for one in asked]
+    assert "--samples 10 --pin a:tp=2 --pin b:dp=1" in words[0]
+    assert "--samples 50 --pin a:tp=2" in words[1]
+    assert words[2].endswith("lengths /r --until 70.5")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
-from samullm_tui.console.layout.gantt import marks_of
+from samullm_tui.console.layout.bands import Axis
+from samullm_tui.console.layout.gantt import Chart, gantt_rows, marks_of
 from samullm_tui.console.layout.text import plain
 from samullm_tui.console.views.run_charts import strips
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.domain.event import AnyEvent, ForecastChanged, ProposalAnswered, RequestRetried
-from samullm_tui.domain.plan import Band
+from samullm_tui.domain.plan import Band, Span
 from samullm_tui.journal.state import fold
 from tests.console.conftest import MakeApp, press, settle, shown
 from tests.console.fakes import RUN, FakeSources, beginning, middle, proposed, switched
@@ -109,6 +110,14 @@ def test_the_chart_shows_the_plan_until_it_was_replaced_and_the_new_one_from_the
     assert plan[7:15] == before[7:15], "the past stays as it was planned"
     assert set(plan[cut + 5 : cut + 12]) == {"▒"}, "the new engines load"
     assert "A" not in plan[cut + 3 :], "the former plan ends where it was replaced"
+
+
+def test_engines_that_go_on_through_a_switch_are_not_drawn_as_loading() -> None:
+    chart = Chart(Axis(0.0, 100.0, 50), marks_of(["a"]))
+    kept, fresh = Span("a", (0,), 40.0, 40.0, 90.0), Span("a", (1,), 40.0, 40.1, 90.0)
+    rows = gantt_rows([kept, fresh], 2, chart)
+    assert "▒" not in [glyph for glyph, _ in rows[0].cells]
+    assert "▒" in [glyph for glyph, _ in rows[1].cells], "the shortest load is still seen"
 
 
 async def test_the_log_holds_still_while_it_is_read_and_follows_again(

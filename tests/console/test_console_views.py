@@ -95,7 +95,7 @@ def keeps_to(lines: Sequence[Line], width: int, height: int | None) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 @pytest.mark.parametrize("look", ["tables", "chart", "log", "trouble", "found"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(width=BODY_WIDTHS, height=BODY_HEIGHTS, cursor=st.integers(0, 5))
 def test_a_run_keeps_to_its_cells(name: str, look: str, width: int, height: int, cursor: int) -> None:
     state = fold(STATES[name])

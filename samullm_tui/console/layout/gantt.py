@@ -87,7 +87,7 @@ def gantt_rows(spans: Sequence[Span], gpus: int, chart: Chart) -> list[Row]:
 
 
 def _draw(cells: list[tuple[str, str]], span: Span, chart: Chart) -> None:
-    """Draws one span. A load is at least one cell wide: it must never vanish."""
+    """Draws one span. A load is at least one cell wide: it must never vanish. An engine that ran before has none."""
     if not cells or span.start_s > chart.axis.end_s:
         return
     mark = chart.marks.get(span.llm, Mark("?", 0))
@@ -95,6 +95,7 @@ def _draw(cells: list[tuple[str, str]], span: Span, chart: Chart) -> None:
     start = chart.axis.cell(span.start_s)
     stop = max(start + 1, _edge(horizon if span.end_s is None else span.end_s, chart.axis))
     ready = stop if span.ready_s is None else min(stop, max(start + 1, _edge(span.ready_s, chart.axis)))
+    ready = start if span.ready_s is not None and span.ready_s <= span.start_s else ready
     for i in range(start, min(ready, len(cells))):
         cells[i] = (LOADING, mark.text_style)
     for i in range(ready, min(stop, len(cells))):
