@@ -144,14 +144,22 @@ class Lanes:
         while len(lane.kept) > capacity:
             self._release(lane.kept.pop())
 
-    def close(self, replica: str) -> None:
-        """`replica` serves no more. Nothing may be in flight on it; what was kept for it may go anywhere."""
-        lane = self.of.pop(replica)
-        assert not lane.sent, f"{replica} still has requests in flight"
+    def retire(self, replica: str) -> None:
+        """`replica` gets nothing more. What was kept for it may go anywhere; what is in flight may still land."""
+        lane = self.of[replica]
+        lane.serving, lane.capacity = False, 0
         while lane.kept:
             self._release(lane.kept.pop())
         for unit in lane.units:
             del self._homes[unit]
+        lane.units.clear()
+        lane.chains.clear()
+
+    def close(self, replica: str) -> None:
+        """`replica` serves no more. Nothing may be in flight on it."""
+        assert not self.of[replica].sent, f"{replica} still has requests in flight"
+        self.retire(replica)
+        del self.of[replica]
 
     def wait(self, index: int) -> None:
         """The request is ready: it waits for its unit's replica, or for any."""
