@@ -210,6 +210,31 @@ def test_draws_go_on_from_the_tokens_so_far_within_all_caps() -> None:
             assert (draw[of_known] == known[of_known]).all()
 
 
+def test_requests_that_wait_for_another_engine_keep_their_tokens() -> None:
+    plan = Plan(
+        planner="given",
+        stages=(
+            Stage((Placement("llm0", 1, 2, (0, 1)), Placement("llm1", 1, 2, (2, 3))), ("llm0",)),
+            Stage((Placement("llm1", 2, 2, (0, 1, 2, 3)),), ("llm1",)),
+        ),
+    )
+    case = case_of(ensemble(llms=2, requests=150))
+    found: list[Situation] = []
+
+    async def look(run: Run) -> None:
+        stats = await engine_stats(run)
+        seen = situation(inputs_of(case), run.state, stats, run.now_s, np.random.default_rng(1))
+        if run.state.stage == 1 and not stats and run.state.ledger.unfinished["llm1"]:
+            found.append(seen)
+
+    end_s = run_case(case, plan, look)
+    moved = found[-1].progress
+    assert not any(len(state.running) for state in moved.engines.values())
+    assert (moved.generated[~moved.done] > 0).sum() > 10, "the requests of two engines that ran"
+    (rest_s,) = forecast_rest(replace(truly(found[-1], case.lengths), problem=case.problem))
+    assert rest_s == pytest.approx(end_s, rel=0.03)
+
+
 def test_failed_requests_are_over_without_a_token_and_lost_gpus_are_not_used() -> None:
     case = case_of(APPLICATIONS["ensemble"])
     seen: list[Situation] = []
