@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Band, Candidate, Plan, Replica
@@ -27,6 +28,10 @@ from samullm_tui.supervisor.running import RunningState
 from samullm_tui.supervisor.texts import Texts
 
 __all__ = ["Case", "Run", "candidate_of", "engine_stats", "run_case"]
+
+
+UNLIKE = 1e-3
+"""No two engines are quite as fast: else they would finish at the same moments, and rounding decide who gets what."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,11 @@ async def _look_on(run: Run, look: Look, period_s: float) -> None:
 def _make_engine(case: Case) -> Callable[[Replica], Engine]:
     def make(replica: Replica) -> Engine:
         shape = case.llms[case.problem.index(replica.llm)].shape(replica.tp)
-        return SimulatedEngine(replica, shape.config, shape.latency, shape.load_s)
+        factor = 1 + UNLIKE * replica.gpus[0]
+        latency = structs.replace(
+            shape.latency, coefficients=tuple(factor * one for one in shape.latency.coefficients)
+        )
+        return SimulatedEngine(replica, shape.config, latency, factor * shape.load_s)
 
     return make
 
