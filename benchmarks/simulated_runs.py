@@ -30,10 +30,6 @@ from samullm_tui.supervisor.texts import Texts
 __all__ = ["Case", "Run", "candidate_of", "engine_stats", "run_case"]
 
 
-UNLIKE = 1e-3
-"""No two engines are quite as fast: else they would finish at the same moments, and rounding decide who gets what."""
-
-
 @dataclass(frozen=True)
 class Case:
     """An application as it is believed to be, and as it is.
@@ -41,6 +37,8 @@ class Case:
     problem, dists, context   what planning knows: ForecastInputs
     lengths                   [n] the true output lengths, capped
     llms                      the true models, in the order of the problem's
+    unlike                    by which share the engine on each GPU is slower than on the one before. Engines that are
+                              quite alike finish at the same moments, and rounding decides who gets what
     """
 
     problem: Problem
@@ -48,6 +46,7 @@ class Case:
     context: IntArray
     lengths: IntArray
     llms: tuple[LLMModel, ...]
+    unlike: float = 0.0
 
 
 Look = Callable[["Run"], Awaitable[None]]
@@ -147,7 +146,7 @@ async def _look_on(run: Run, look: Look, period_s: float) -> None:
 def _make_engine(case: Case) -> Callable[[Replica], Engine]:
     def make(replica: Replica) -> Engine:
         shape = case.llms[case.problem.index(replica.llm)].shape(replica.tp)
-        factor = 1 + UNLIKE * replica.gpus[0]
+        factor = 1 + case.unlike * replica.gpus[0]
         latency = structs.replace(
             shape.latency, coefficients=tuple(factor * one for one in shape.latency.coefficients)
         )
