@@ -96,7 +96,7 @@ class Asking:
         self._tasks = tasks
         self._wake = wake
         self._asked: dict[int, asyncio.Task[None]] = {}
-        self._begun = state.ledger.begun
+        self._begun = state.begun
         self._stopping: set[str] = set()
         self.output_tokens: dict[str, int] = {}
         """Tokens of finished requests for each replica."""
@@ -241,7 +241,8 @@ class Asking:
         asyncio.get_running_loop().call_later(hold_s + 0.001, self._wake)
 
     def _retry(self, index: int, sent: Sent, cause: str, *, failure: bool) -> None:
-        failures = self._ledger.take_back(index, failure=failure)
+        begun = self._begun.get(index)
+        failures = self._ledger.take_back(index, failure=failure, begun=begun is not None)
         if failures > MAX_RETRIES:
             self.fail(index, f"{NO_ANSWER} {failures} attempts: {cause}")
             return
@@ -254,7 +255,7 @@ class Asking:
                     id=id_,
                     replica=sent.replica,
                     cause=cause,
-                    kept_tokens=self._begun.tokens(index),
+                    kept_tokens=begun.output_tokens if begun else 0,
                 )
             )
         self._wake()

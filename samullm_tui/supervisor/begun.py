@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from samullm_tui.domain.request import IntArray
 from samullm_tui.engines.protocol import Begun
 
 __all__ = ["MAX_TOKENS", "BegunAnswers"]
@@ -31,16 +28,9 @@ class BegunAnswers:
     def get(self, index: int) -> Begun | None:
         return self._kept.get(index)
 
-    def tokens(self, index: int) -> int:
-        """Output tokens that are kept of it."""
-        return self._kept[index].output_tokens if index in self._kept else 0
-
-    def by_request(self, requests: int) -> IntArray:
-        """[requests] output tokens that are kept of each."""
-        tokens = np.zeros(requests, dtype=np.int64)
-        for index, begun in self._kept.items():
-            tokens[index] = begun.output_tokens
-        return tokens
+    def tokens(self) -> dict[int, int]:
+        """Output tokens of each."""
+        return {index: begun.output_tokens for index, begun in self._kept.items()}
 
     def drop(self, index: int) -> None:
         """The request has ended."""

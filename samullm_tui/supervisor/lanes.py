@@ -204,10 +204,10 @@ class Lanes:
         lane.sent[index] = None
 
     def bound(self, names: Sequence[str]) -> IntArray:
-        """[n] the place in `names` of the replica that has each open request, sent to it, kept for it or a later step
-        of what it has begun; -1 of requests that may go to any.
+        """[n] the place in `names` of the replica that has each open request: sent to it, kept for it or a later step of
+        what it has begun. -1 of requests that may go to any; what is kept for a replica that still loads may.
         """
-        places = {name: place for place, name in enumerate(names)}
+        places = {name: place for place, name in enumerate(names) if self.of[name].serving}
         home = np.full(len(self._chained), -1, dtype=np.int64)
         for unit, name in self._homes.items():
             home[unit] = places.get(name, -1)

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.request import IntArray, RequestTable
-from samullm_tui.supervisor.begun import BegunAnswers
 from samullm_tui.supervisor.lanes import Lanes
 from samullm_tui.supervisor.suspects import Suspects, Verdict
 
@@ -47,7 +46,6 @@ class Ledger:
     unfinished  open requests of each LLM
     lanes       where the ready ones wait, and what each replica has
     suspects    the open requests that engines died with
-    begun       answers that engines were stopped in
     finish_s    [n] when each got its output, NaN before; `output_tokens` [n] and `cut` [n] are of these too
     """
 
@@ -67,7 +65,6 @@ class Ledger:
         self.in_flight: dict[int, Sent] = {}
         self.failures: dict[int, int] = {}
         self.suspects = Suspects()
-        self.begun = BegunAnswers()
         self._serial = 0
         self._children_start, self._children = _children(table)
         for index, finish in done:
@@ -139,12 +136,14 @@ class Ledger:
             if self._parents_left[child] == 0 and self.status[child] == WAITING:
                 self._make_ready(child)
 
-    def take_back(self, index: int, *, failure: bool) -> int:
-        """The request in flight waits again, first in line. Returns how often it failed so far."""
+    def take_back(self, index: int, *, failure: bool, begun: bool = False) -> int:
+        """The request in flight waits again, first in line; `begun`: with a part of its answer. Returns how often it
+        failed so far.
+        """
         self._land(index)
         self.failures[index] = self.failures.get(index, 0) + failure
         self.status[index] = READY
-        self.lanes.wait_again(index, begun=self.begun.tokens(index) > 0)
+        self.lanes.wait_again(index, begun=begun)
         return self.failures[index]
 
     def forgive(self, index: int, failures: int) -> None:

@@ -32,14 +32,12 @@ class Seen:
     tokens   output tokens it has: all of them when it is done
     ended    it has an output that ended by itself
     prompts  tokens of its prompt where that is known
-    running  its engine has made tokens of it, beyond those that it came with
     """
 
     done: BoolArray
     tokens: IntArray
     ended: BoolArray
     prompts: IntArray
-    running: BoolArray
 
 
 def believed(

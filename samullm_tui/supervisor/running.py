@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from samullm_tui.domain.plan import Candidate, Replica, Stage
+from samullm_tui.supervisor.begun import BegunAnswers
 from samullm_tui.supervisor.in_flight import InFlight
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.observed import Watch
@@ -82,6 +83,8 @@ class RunningState:
     """A decision on the plan is under way: the run does not go on to its next stage before it is made."""
     hold_losses: bool = False
     """It is decided whether another plan can do without what was lost: no LLM is given up before."""
+    begun: BegunAnswers = field(default_factory=BegunAnswers)
+    """Of requests that engines were stopped in: the tokens that they have."""
     watch: Watch = field(default_factory=Watch)
     """What the engines have shown so far."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec.structs import replace
 
 from samullm_tui.domain.errors import EngineError, EngineStartError
 from samullm_tui.domain.plan import Replica
@@ -129,7 +129,7 @@ def test_the_start_takes_the_load_time() -> None:
 
 def test_statistics_are_of_the_present_not_of_the_look_ahead() -> None:
     async def main(engine: SimulatedEngine) -> None:
-        requests = [structs.replace(asked(10, 50), key=key) for key in range(6)]
+        requests = [replace(asked(10, 50), key=key) for key in range(6)]
         jobs = [asyncio.create_task(engine.generate(request)) for request in requests]
         await asyncio.sleep(0.1)
         stats = await engine.stats()
@@ -265,7 +265,7 @@ def test_a_stop_gives_back_the_tokens_and_another_engine_adds_only_the_others(
             if isinstance(end, PartialAnswerError):
                 assert 0 < end.begun.output_tokens < output
                 before_s = now()
-                request = structs.replace(asked(prompt, output), begun=end.begun)
+                request = replace(asked(prompt, output), begun=end.begun)
                 completion = await other.generate(request)
                 assert (completion.output_tokens, completion.pieces) == (output, 2)
                 left = output - end.begun.output_tokens
@@ -294,7 +294,7 @@ def test_a_stop_gives_back_the_tokens_and_another_engine_adds_only_the_others(
 def test_what_an_engine_added_nothing_to_is_no_further_piece() -> None:
     async def main(engine: SimulatedEngine) -> None:
         begun = Begun(output_tokens=7, pieces=2)
-        job = asyncio.create_task(engine.generate(structs.replace(asked(10, 20), begun=begun)))
+        job = asyncio.create_task(engine.generate(replace(asked(10, 20), begun=begun)))
         await asyncio.sleep(0)
         await engine.stop()
         with pytest.raises(EngineError) as stopped:
