@@ -231,6 +231,8 @@ def test_draws_go_on_from_the_tokens_so_far_within_all_caps() -> None:
             assert (draw[open_] > one.progress.generated[open_]).all()
             assert (draw[open_] <= 100).all()
             assert (draw[one.progress.done] == case.lengths[one.progress.done]).all()
+            drawn = begun & (known < 0)
+            assert np.mean(draw[drawn] == one.progress.generated[drawn] + 1) < 0.15, "given that they go on"
             of_known = open_ & (known >= 0)
             assert (draw[of_known] == known[of_known]).all()
 
