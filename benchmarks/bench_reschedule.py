@@ -59,6 +59,7 @@ TAIL = 0.8
 """Of the logarithm by which each length is multiplied, the mean kept."""
 SPEEDS = 0.2
 CONTEXT = 1600
+UNLIKE = 1e-3
 SEARCH_REQUESTS = 500_000
 EFFORT = 150_000
 """Requests that a decision simulates: a sixth of the product's, so that hundreds of runs end within the hour."""
@@ -158,7 +159,7 @@ def _run(seed: int, margin: Margin) -> Result:
     rng = np.random.default_rng([seed, 2])
     lengths = draw(inputs.problem.table, _true_lengths(inputs, kind, rng), inputs.context, rng)
     llms = _true_models(inputs.problem.llms, rng) if kind == "speeds ± 20 %" else inputs.problem.llms
-    case = Case(inputs.problem, inputs.dists, inputs.context, lengths, llms)
+    case = Case(inputs.problem, inputs.dists, inputs.context, lengths, llms, UNLIKE)
     static_s = run_case(case, plan, _sample)
     started = time.perf_counter()
     runs: list[Run] = []

@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Band, Candidate, Plan, Replica
@@ -36,6 +37,8 @@ class Case:
     problem, dists, context   what planning knows: ForecastInputs
     lengths                   [n] the true output lengths, capped
     llms                      the true models, in the order of the problem's
+    unlike                    by which share the engine on each GPU is slower than on the one before. Engines that are
+                              quite alike finish at the same moments, and rounding decides who gets what
     """
 
     problem: Problem
@@ -43,6 +46,7 @@ class Case:
     context: IntArray
     lengths: IntArray
     llms: tuple[LLMModel, ...]
+    unlike: float = 0.0
 
 
 Look = Callable[["Run"], Awaitable[None]]
@@ -142,7 +146,11 @@ async def _look_on(run: Run, look: Look, period_s: float) -> None:
 def _make_engine(case: Case) -> Callable[[Replica], Engine]:
     def make(replica: Replica) -> Engine:
         shape = case.llms[case.problem.index(replica.llm)].shape(replica.tp)
-        return SimulatedEngine(replica, shape.config, shape.latency, shape.load_s)
+        factor = 1 + case.unlike * replica.gpus[0]
+        latency = structs.replace(
+            shape.latency, coefficients=tuple(factor * one for one in shape.latency.coefficients)
+        )
+        return SimulatedEngine(replica, shape.config, latency, factor * shape.load_s)
 
     return make
 

@@ -240,6 +240,8 @@ def _profile_verb(verbs: Verbs[Parser]) -> None:
     parser.add_argument("--beside", type=_whole, metavar="N", help=text)
     text = "of load to measure steps under (default 45)"
     parser.add_argument("--seconds", type=_seconds, default=45.0, metavar="S", help=text)
+    text = "starts to time: later ones find caches that the first filled (default 2)"
+    parser.add_argument("--starts", type=_positive, default=2, metavar="N", help=text)
     parser.add_argument("--context", type=_positive, metavar="N", help="default: the checkpoint's")
     for name in ("max-num-seqs", "max-num-batched-tokens"):
         parser.add_argument(f"--{name}", type=_positive, metavar="N", help="default: the engine's")

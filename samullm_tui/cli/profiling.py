@@ -79,6 +79,7 @@ def _measure(subject: Subject, arguments: Namespace) -> tuple[Measured, Fit]:
         folder=folder,
         vocab=subject.shape.vocab,
         load_s=arguments.seconds,
+        starts=arguments.starts,
     )
     rng = np.random.default_rng(arguments.seed)
     keep = False

@@ -189,12 +189,13 @@ class RequestFailed(Event, frozen=True):
 
 
 class RequestRetried(Event, frozen=True):
-    """An attempt did not end in a result; the request waits again."""
+    """An attempt did not end in a result; the request waits again, to go on from `kept_tokens` of its output."""
 
     node: str
     id: str
     replica: str
     cause: str
+    kept_tokens: int = 0
 
 
 class LateAnswerDropped(Event, frozen=True):

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
 from samullm_tui.domain.application import LLM
 from samullm_tui.domain.errors import EngineStartError, Problem
+from samullm_tui.engines.hub_cache import local_snapshot
 
-__all__ = ["check_checkpoint"]
+__all__ = ["check_checkpoint", "special_tokens"]
+
+
+class AddedToken(Struct):
+    id: int
+    special: bool = False
+
+
+class Tokenizer(Struct):
+    added_tokens: tuple[AddedToken, ...] = ()
 
 
 def check_checkpoint(llm: LLM, checkpoint: str) -> None:
@@ -32,6 +45,18 @@ def check_checkpoint(llm: LLM, checkpoint: str) -> None:
     if isinstance(longest, int) and llm.context is not None and llm.context > longest:
         what = f"context {llm.context} is more than the {longest} tokens of the checkpoint"
         raise _wrong(llm, str(config), what, f"context = {longest}, or less")
+
+
+def special_tokens(checkpoint: str) -> frozenset[int]:
+    """The ids that a text does not show (end of text, turns of a chat), as far as they can be found on this machine."""
+    folder = Path(checkpoint) if checkpoint.startswith("/") else local_snapshot(checkpoint)
+    if folder is None:
+        return frozenset()
+    try:
+        found = msgspec.json.decode((folder / "tokenizer.json").read_bytes(), type=Tokenizer)
+    except (OSError, msgspec.DecodeError):
+        return frozenset()
+    return frozenset(token.id for token in found.added_tokens if token.special)
 
 
 def _wrong(llm: LLM, file: str, what: str, right: str) -> EngineStartError:

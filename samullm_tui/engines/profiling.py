@@ -25,8 +25,6 @@ __all__ = ["Measured", "Probe", "measure"]
 
 Tell = Callable[[str], None]
 
-STARTS = 2
-"""The first start may have to read and compile what later ones find in caches; runs mostly see later ones."""
 MOST_S = 170.0
 """No further start is made that would end later than this: a profile takes under three minutes."""
 
@@ -34,7 +32,8 @@ MOST_S = 170.0
 class Probe(Struct, frozen=True, kw_only=True):
     """What to measure: `llm` on each of `replicas` at the same time, which share the machine but no GPU.
 
-    `vocab` bounds the token ids of the prompts. `load_s` is how long steps are measured. Logs go to `folder`.
+    `vocab` bounds the token ids of the prompts. `load_s` is how long steps are measured. `starts`: how many are; the first
+    may have to read and compile what later ones find in caches, and runs mostly see later ones. Logs go to `folder`.
     """
 
     llm: LLM
@@ -44,6 +43,7 @@ class Probe(Struct, frozen=True, kw_only=True):
     folder: Path
     vocab: int
     load_s: float
+    starts: int
 
 
 class Steps(Struct, frozen=True):
@@ -74,15 +74,15 @@ async def measure(probe: Probe, rng: np.random.Generator, tell: Tell) -> Measure
     when it raises or is cancelled. Raises EngineStartError, EngineError, ProfileError (too few steps).
     """
     began_s = time.monotonic()
-    tell(f"start 1 of {STARTS}: {len(probe.replicas)} × {probe.llm.checkpoint}")
+    tell(f"start 1 of {probe.starts}: {len(probe.replicas)} × {probe.llm.checkpoint}")
     async with _serving(probe, 1, tell) as (engines, started):
         steps = await _steps(probe, engines, started[0].kv_blocks, rng, tell)
     starts = [tuple(one.load_s for one in started)]
-    for start in range(2, STARTS + 1):
+    for start in range(2, probe.starts + 1):
         if time.monotonic() - began_s + max(starts[-1]) > MOST_S:
             tell(f"no start {start}: it would end more than {MOST_S:.0f} s after the first began")
             break
-        tell(f"start {start} of {STARTS}: what the first had to read and compile is in caches now")
+        tell(f"start {start} of {probe.starts}: what the first had to read and compile is in caches now")
         async with _serving(probe, start, tell) as (_, started):
             starts.append(tuple(one.load_s for one in started))
     return Measured(steps, tuple(starts))

@@ -6,15 +6,24 @@ Two implementations keep this protocol: `VllmEngine` (a vLLM server as a subproc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
 
-from samullm_tui.domain.errors import InputError
+from samullm_tui.domain.errors import EngineError, InputError, Problem
 from samullm_tui.domain.plan import Replica
 
-__all__ = ["Completion", "Engine", "EngineStats", "GenerateRequest", "RequestRefusedError", "Started"]
+__all__ = [
+    "Begun",
+    "Completion",
+    "Engine",
+    "EngineStats",
+    "GenerateRequest",
+    "PartialAnswerError",
+    "RequestRefusedError",
+    "Started",
+]
 
 
 class RequestRefusedError(InputError):
@@ -24,6 +33,28 @@ class RequestRefusedError(InputError):
     """
 
 
+class Begun(Struct, frozen=True, kw_only=True):
+    """What an engine has of an answer that it was stopped in: `output_tokens`, of `pieces` engines so far.
+
+    Of a real engine also what another needs to go on: the ids of the prompt as it was rendered, the ids that were
+    generated, and their text.
+    """
+
+    output_tokens: int
+    pieces: int = 1
+    prompt_ids: Sequence[int] = ()
+    token_ids: Sequence[int] = ()
+    text: str = ""
+
+
+class PartialAnswerError(EngineError):
+    """The attempt ended in the middle of the answer; another engine can go on from `begun`."""
+
+    def __init__(self, problem: Problem, begun: Begun) -> None:
+        super().__init__(problem)
+        self.begun = begun
+
+
 class GenerateRequest(Struct, frozen=True, kw_only=True):
     """One attempt at one request. `key` is unique among the attempts in flight on this engine.
 
@@ -31,7 +62,7 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     `sampling` are vLLM sampling parameters.
     `prompt_tokens` (an estimate is enough), `output_tokens` (drawn), and the number of the prefix that it shares with
     other requests (-1: none) and how many of the prompt's tokens are of it, are what a simulated engine computes with;
-    a real engine ignores them.
+    a real engine ignores them. `begun`: the answer goes on from there, and comes back whole.
     """
 
     key: int
@@ -43,16 +74,21 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     prefix: int = -1
     prefix_tokens: int = 0
+    begun: Begun | None = None
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """A whole answer. `finish_reason` is "stop" or "length": an aborted answer is an EngineError, never this."""
+    """A whole answer. `finish_reason` is "stop" or "length": an aborted answer is an EngineError, never this.
+
+    `pieces`: how many engines it comes from, one after another.
+    """
 
     text: str
     token_ids: tuple[int, ...] | None
     finish_reason: str
     prompt_tokens: int
     output_tokens: int
+    pieces: int = 1
 
 
 class Started(Struct, frozen=True):
@@ -96,16 +132,17 @@ class Engine(Protocol):
         """
 
     async def generate(self, request: GenerateRequest) -> Completion:
-        """One completion. Raises EngineError: this attempt failed, another may succeed; RequestRefusedError: none will.
-        Cancelling it gives the attempt up; the engine stops working on it.
+        """One completion. Raises EngineError: this attempt failed, another may succeed (PartialAnswerError: from where
+        this one ended); RequestRefusedError: none will. Cancelling it gives the attempt up; the engine stops working
+        on it.
         """
 
     async def stats(self) -> EngineStats:
         """Raises EngineError when the engine does not answer."""
 
     async def stop(self) -> None:
-        """Ends the engine; generations in flight end with EngineError. Every process of it is gone on return.
-        May be called at any time, also twice, also while `start` is under way.
+        """Ends the engine; generations in flight end with EngineError, those that have tokens with PartialAnswerError.
+        Every process of it is gone on return. May be called at any time, also twice, also while `start` is under way.
         """
 
     async def failed(self) -> str:

@@ -10,12 +10,16 @@ import heapq
 from dataclasses import dataclass
 from itertools import count
 
+import numpy as np
+
 from samullm_tui.domain.errors import EngineError, EngineStartError, InputError, Problem
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import (
+    Begun,
     Completion,
     EngineStats,
     GenerateRequest,
+    PartialAnswerError,
     RequestRefusedError,
     Started,
 )
@@ -30,6 +34,7 @@ class _Job:
     key: int
     answer: asyncio.Future[Completion]
     completion: Completion
+    begun: Begun
     finish_s: float | None = None
     """When it finishes, once the simulation has passed that point."""
 
@@ -84,7 +89,8 @@ class SimulatedEngine:
 
     async def generate(self, request: GenerateRequest) -> Completion:
         self._check_alive()
-        completion = self._completion(request)
+        begun = request.begun or Begun(output_tokens=0, pieces=0)
+        completion = self._completion(request, begun)
         serial = next(self._serial)
         self._settle()
         now_s = asyncio.get_running_loop().time()
@@ -94,13 +100,16 @@ class SimulatedEngine:
                 completion.prompt_tokens,
                 completion.output_tokens,
                 now_s,
+                begun.output_tokens,
                 stops=completion.finish_reason == "stop",
                 prefix=request.prefix,
                 prefix_tokens=request.prefix_tokens,
             )
         except InputError as error:
             raise RequestRefusedError(error.problems) from None
-        job = self._jobs[serial] = _Job(request.key, asyncio.get_running_loop().create_future(), completion)
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        job = self._jobs[serial] = _Job(request.key, answer, completion, begun)
+        self._output_tokens_total -= begun.output_tokens  # another engine's
         self._look_ahead_soon()
         try:
             return await job.answer
@@ -126,6 +135,10 @@ class SimulatedEngine:
         )
 
     async def stop(self) -> None:
+        """The step under way is finished, as in a simulated plan: what it ends is answered."""
+        if self._ended is None and self._jobs:
+            self._settle()
+            self._hand_out()
         self._end_with("the engine was stopped")
 
     def fail(self, cause: str) -> None:
@@ -133,6 +146,18 @@ class SimulatedEngine:
         if self._ended is None:
             self._end_with(cause)
             self._failed.set()
+
+    def _hand_out(self) -> None:
+        """Ends generations: with the answer where that is certain, else with the tokens, where some were added."""
+        for job in self._jobs.values():
+            if job.finish_s is not None and not job.answer.done():
+                job.answer.set_result(job.completion)
+        for serial, tokens in zip(*map(np.ndarray.tolist, self._simulation.unfinished()), strict=True):
+            job = self._jobs[serial]
+            if tokens > job.begun.output_tokens and not job.answer.done():
+                begun = Begun(output_tokens=tokens, pieces=job.begun.pieces + 1)
+                problem = Problem(self._replica.name, "", "the engine was stopped")
+                job.answer.set_exception(PartialAnswerError(problem, begun))
 
     async def failed(self) -> str:
         await self._failed.wait()
@@ -142,7 +167,7 @@ class SimulatedEngine:
         if self._ended is not None:
             raise EngineError(Problem(self._replica.name, "", self._ended))
 
-    def _completion(self, request: GenerateRequest) -> Completion:
+    def _completion(self, request: GenerateRequest, begun: Begun) -> Completion:
         """What the answer will be. Raises RequestRefusedError when no engine of this context would take it."""
         room = self._config.max_model_len - request.prompt_tokens
         wanted = request.sampling.get("max_tokens")
@@ -159,6 +184,7 @@ class SimulatedEngine:
             finish_reason="length" if request.output_tokens >= cap else "stop",
             prompt_tokens=request.prompt_tokens,
             output_tokens=max(1, min(request.output_tokens, cap)),
+            pieces=begun.pieces + 1,
         )
 
     def _settle(self) -> None:
@@ -220,6 +246,7 @@ class SimulatedEngine:
             self._settle()
             if job.finish_s is None:
                 self._simulation.remove(serial)
+                self._output_tokens_total += job.begun.output_tokens
             self._look_ahead_soon()
         del self._jobs[serial]
 

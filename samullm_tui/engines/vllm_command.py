@@ -9,6 +9,7 @@ from msgspec import Struct
 from samullm_tui.domain.application import LLM, Scalar
 from samullm_tui.domain.errors import EngineStartError, Problem
 from samullm_tui.domain.plan import Replica
+from samullm_tui.engines.abort_route import MIDDLEWARE
 from samullm_tui.engines.installed import Device
 from samullm_tui.engines.processes import COOKIE
 from samullm_tui.engines.step_log import SCHEDULER, STEPS
@@ -73,6 +74,7 @@ def serve_command(
         *_checkpoint_flags(llm, is_folder),
         *_engine_flags(llm, device),
         *(("--scheduler-cls", SCHEDULER) if steps else ()),
+        *("--middleware", MIDDLEWARE),
         "--disable-uvicorn-access-log",
     )
     env = {

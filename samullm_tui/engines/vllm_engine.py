@@ -9,12 +9,13 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from samullm_tui.domain.application import LLM
 from samullm_tui.domain.errors import EngineError, EngineStartError, Problem, SamullmError
 from samullm_tui.domain.plan import Replica
-from samullm_tui.engines.checkpoint import check_checkpoint
+from samullm_tui.engines.checkpoint import check_checkpoint, special_tokens
 from samullm_tui.engines.installed import Device, require_vllm
 from samullm_tui.engines.kept_process import KeptProcess
 from samullm_tui.engines.log_cause import cause_of
@@ -33,6 +34,8 @@ HEALTH_POLL_S = 0.25
 PORT_ATTEMPTS = 3
 IN_FLIGHT = {"cpu": 64, "gpu": 256}
 STALL_S = 300.0
+ABORT_S = 10.0
+"""How long a server that is stopped has for answering what it has in flight with what there is of it."""
 LOG_TAIL_BYTES = 64 * 1024
 PORT_TAKEN = "Address already in use"
 # What the caller's environment must not decide: other GPUs, another key.
@@ -70,12 +73,15 @@ class VllmEngine:
         self._log = log
         self._steps = "" if steps is None else str(steps)
         self._log_start = 0
+        self._specials: frozenset[int] = frozenset()
         self._deadline_s = start_deadline_s or START_DEADLINE_S[device]
         self._stall_s = stall_s
         self._starting: asyncio.Task[Started] | None = None
         self._process: KeptProcess | None = None
         self._client: VllmClient | None = None
         self._in_flight = 0
+        self._none_in_flight = asyncio.Event()
+        self._is_lost = False
         self._ready = asyncio.Event()
         self._stopping = False
 
@@ -97,6 +103,7 @@ class VllmEngine:
         began_s = time.monotonic()
         checkpoint = await asyncio.to_thread(resolve_checkpoint, self._llm.checkpoint)
         check_checkpoint(self._llm, checkpoint)
+        self._specials = await asyncio.to_thread(special_tokens, checkpoint)
         try:
             async with asyncio.timeout(self._deadline_s):
                 attempt = 1
@@ -134,7 +141,7 @@ class VllmEngine:
             self._process = await KeptProcess.start(
                 command.argv, env, self._log, self._cookie, scratch=scratch
             )
-            self._client = VllmClient(f"http://127.0.0.1:{port}", self._cookie, key)
+            self._client = VllmClient(f"http://127.0.0.1:{port}", self._cookie, key, self._specials)
             cause = await self._until_ours(self._process, self._client)
         if cause is None:
             return True
@@ -168,10 +175,13 @@ class VllmEngine:
     async def generate(self, request: GenerateRequest) -> Completion:
         client = self._serving()
         self._in_flight += 1
+        self._none_in_flight.clear()
         try:
             return await client.complete(request)
         finally:
             self._in_flight -= 1
+            if not self._in_flight:
+                self._none_in_flight.set()
 
     async def stats(self) -> EngineStats:
         return await self._serving().stats()
@@ -186,7 +196,16 @@ class VllmEngine:
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait({self._starting})
+        if self._in_flight and not self._is_lost and self._client is not None:
+            await self._give_back(self._client)
         await self._end()
+
+    async def _give_back(self, client: VllmClient) -> None:
+        """Requests in flight end with the tokens that they have. A server that cannot do that is ended all the same."""
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(ABORT_S):
+                await client.abort()
+                await self._none_in_flight.wait()
 
     async def _end(self) -> None:
         """Ends the server's processes, then the connections to it: requests in flight fail."""
@@ -213,6 +232,7 @@ class VllmEngine:
         stalled = asyncio.create_task(until_stalled(client.stats, lambda: self._in_flight, self._stall_s))
         try:
             await asyncio.wait({exited, stalled}, return_when=asyncio.FIRST_COMPLETED)
+            self._is_lost = True
             if exited.done():
                 return self._exit_cause(exited.result())
             process.let_go()

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import structs
+
 from samullm_tui.domain.errors import EngineError
 from samullm_tui.domain.event import (
     AnyEvent,
@@ -14,7 +16,13 @@ from samullm_tui.domain.event import (
     RequestFinished,
     RequestRetried,
 )
-from samullm_tui.engines.protocol import Completion, Engine, GenerateRequest, RequestRefusedError
+from samullm_tui.engines.protocol import (
+    Completion,
+    Engine,
+    GenerateRequest,
+    PartialAnswerError,
+    RequestRefusedError,
+)
 from samullm_tui.supervisor.ledger import Finish, Sent
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.running import RunningState
@@ -34,6 +42,9 @@ __all__ = [
 
 MAX_RETRIES = 3
 """How often a request is tried again after an attempt that failed."""
+
+ANSWER_S = 5.0
+"""How long an engine that is stopped is waited for, once it is gone: what it answered may still be on its way here."""
 
 HOLD_S = 1.0
 MAX_HOLD_S = 30.0
@@ -85,6 +96,8 @@ class Asking:
         self._tasks = tasks
         self._wake = wake
         self._asked: dict[int, asyncio.Task[None]] = {}
+        self._begun = state.begun
+        self._stopping: set[str] = set()
         self.output_tokens: dict[str, int] = {}
         """Tokens of finished requests for each replica."""
 
@@ -92,13 +105,30 @@ class Asking:
         sent = self._ledger.send(index, engine.replica.name, self._clock())
         prompt_tokens = self._ledger.prompt_tokens(index)
         request = self._make_request(index, sent.serial, prompt_tokens, self._texts.get)
+        begun = self._begun.get(index)
+        if begun is not None:
+            request = structs.replace(request, begun=begun)
         self._asked[index] = self._tasks.create_task(self._ask(index, sent, engine, request))
 
     def take_back(self, index: int, cause: str = "") -> None:
         """Gives the attempt in flight up. With a `cause` it is told."""
         sent = self._ledger.in_flight[index]
-        self._asked.pop(index).cancel()
+        if index in self._asked:
+            self._asked.pop(index).cancel()
         self._retry(index, sent, cause, failure=False)
+
+    def stopping(self, replica: str) -> None:
+        """The engine is being stopped. Attempts that end with it are nobody's failure: they wait to be taken back, all
+        at once and in their order.
+        """
+        self._stopping.add(replica)
+
+    async def answered(self, replica: str) -> None:
+        """Waits until the requests of an engine that is gone have come back, each with the tokens that it has."""
+        asked = [self._asked[index] for index in self._ledger.lanes.of[replica].sent if index in self._asked]
+        if asked:
+            await asyncio.wait(asked, timeout=ANSWER_S)
+        self._stopping.discard(replica)
 
     def fail(self, index: int, cause: str) -> None:
         """An open request ends in an error row, and so does everything that needs it."""
@@ -128,15 +158,19 @@ class Asking:
         try:
             completion = await engine.generate(request)
         except RequestRefusedError as error:
-            if self._is_current(index, sent):
+            if not self._is_current(index, sent):
+                return
+            if request.begun is None:
                 self.fail(index, f"refused: {error}")
+            else:  # Only going on was refused.
+                self._begun.drop(index)
+                self._retry(index, sent, str(error), failure=True)
         except EngineError as error:
             if self._is_current(index, sent):
-                self._hold(index, sent.replica)
-                self._retry(index, sent, str(error), failure=True)
+                self._come_back(index, sent, error)
         else:
             if self._is_current(index, sent):
-                self._finish(index, sent, completion)
+                self._finish(index, sent, request, completion)
 
     def _is_current(self, index: int, sent: Sent) -> bool:
         """Whether the attempt still counts. What an older one brought is dropped, and told."""
@@ -147,7 +181,15 @@ class Asking:
         self._recorder.emit(LateAnswerDropped(at_s=self._clock(), node=node, id=id_, replica=sent.replica))
         return False
 
-    def _finish(self, index: int, sent: Sent, completion: Completion) -> None:
+    def _come_back(self, index: int, sent: Sent, error: EngineError) -> None:
+        """An attempt ended without a result. What there is of its answer is kept."""
+        if isinstance(error, PartialAnswerError):
+            self._begun.keep(index, error.begun)
+        if sent.replica not in self._stopping:
+            self._hold(index, sent.replica)
+            self._retry(index, sent, str(error), failure=True)
+
+    def _finish(self, index: int, sent: Sent, request: GenerateRequest, completion: Completion) -> None:
         node, id_, llm = self._names(index)
         row = OutputRow(
             id=id_,
@@ -158,6 +200,8 @@ class Asking:
             prompt_tokens=completion.prompt_tokens,
             output_tokens=completion.output_tokens,
             llm=llm,
+            # Without chance it is the answer that one engine would have given.
+            continued=0 if request.sampling.get("temperature") == 0 else completion.pieces - 1,
         )
         event = RequestFinished(
             at_s=self._clock(),
@@ -174,6 +218,7 @@ class Asking:
         self._recorder.output(row, event)
         cut = completion.finish_reason == "length"
         self._ledger.finish(index, Finish(completion.output_tokens, event.at_s, cut))
+        self._begun.drop(index)
         self._texts.keep(index, completion.text)
         self._texts.release(index)
         self._progress(sent.replica, completion.output_tokens)
@@ -202,9 +247,16 @@ class Asking:
             return
         if cause:
             node, id_, _ = self._names(index)
-            at_s = self._clock()
+            begun = self._begun.get(index)
             self._recorder.emit(
-                RequestRetried(at_s=at_s, node=node, id=id_, replica=sent.replica, cause=cause)
+                RequestRetried(
+                    at_s=self._clock(),
+                    node=node,
+                    id=id_,
+                    replica=sent.replica,
+                    cause=cause,
+                    kept_tokens=begun.output_tokens if begun else 0,
+                )
             )
         self._wake()
 
@@ -213,6 +265,7 @@ class Asking:
         self._state.errors[llm] = self._state.errors.get(llm, 0) + 1
         event = RequestFailed(at_s=self._clock(), node=node, id=id_, llm=llm, cause=cause, offset=0)
         self._recorder.error(ErrorRow(id=id_, node=node, error=cause, llm=llm), event)
+        self._begun.drop(index)
         self._texts.release(index)
 
     def _names(self, index: int) -> tuple[str, str, str]:

@@ -49,7 +49,7 @@ def situation(
         if engine.status == "serving" and engine.replica.name in stats:
             state.watch.read(engine.replica, stats[engine.replica.name], now_s, ledger)
     problem = corrected(inputs.problem, state.watch)
-    seen = _seen(inputs, state, stats, engines)
+    seen = _seen(inputs, state, stats)
     if draws is None:
         draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
     beliefs = believed(problem.table, inputs.dists, seen)
@@ -80,32 +80,32 @@ def _unusable(state: RunningState) -> frozenset[int]:
     return frozenset(state.quarantined).union(*given_up)
 
 
-def _seen(
-    inputs: ForecastInputs,
-    state: RunningState,
-    stats: Mapping[str, EngineStats],
-    engines: Sequence[Serving],
-) -> Seen:
+def _seen(inputs: ForecastInputs, state: RunningState, stats: Mapping[str, EngineStats]) -> Seen:
     ledger, table = state.ledger, inputs.problem.table
     status = np.frombuffer(bytes(ledger.status), dtype=np.uint8)
+    done = status >= DONE
     tokens = ledger.output_tokens.copy()
     prompts = prompts_of(table, tokens)
-    for engine in engines:
-        lane = ledger.lanes.of.get(engine.replica.name)
-        if lane is not None and lane.sent:
+    for index, moved in state.begun.tokens().items():
+        tokens[index] = moved
+    for name, lane in ledger.lanes.of.items():
+        if lane.sent:
             sent = np.fromiter(lane.sent, np.int64)
-            made = _generated(state, engine.replica, sent, stats.get(engine.replica.name))
-            # Less than it may have at most, and the whole of it was not seen yet.
-            room = np.minimum(table.max_tokens[sent], inputs.context[table.llm[sent]] - prompts[sent])
-            known = table.known_tokens[sent]
-            most = np.minimum(room, np.where(known >= 0, known, room)) - 1
-            tokens[sent] = np.minimum(made, np.maximum(most, 0))
-    return Seen(status >= DONE, tokens, (status == DONE) & ~ledger.cut, prompts)
+            tokens[sent] = _generated(state, name, sent, tokens[sent], stats.get(name))
+    has = np.flatnonzero(~done & (tokens > 0))
+    # Less than it may have at most, and the whole of it was not seen yet.
+    room = np.minimum(table.max_tokens[has], inputs.context[table.llm[has]] - prompts[has])
+    known = table.known_tokens[has]
+    most = np.minimum(room, np.where(known >= 0, known, room)) - 1
+    tokens[has] = np.clip(tokens[has], 0, np.maximum(most, 0))
+    return Seen(done, tokens, (status == DONE) & ~ledger.cut, prompts)
 
 
-def _generated(state: RunningState, replica: Replica, sent: IntArray, stats: EngineStats | None) -> IntArray:
-    """[k] output tokens so far: what the engine says, else by its steps."""
-    made = state.watch.generated(replica.name, sent)
+def _generated(
+    state: RunningState, replica: str, sent: IntArray, moved: IntArray, stats: EngineStats | None
+) -> IntArray:
+    """[k] output tokens so far: what the engine says, else by its steps, beyond those that they were `moved` with."""
+    made = moved + state.watch.generated(replica, sent)
     if stats is None or stats.generated is None:
         return made
     told, in_flight = stats.generated, state.ledger.in_flight
@@ -133,7 +133,7 @@ def _engine_states(
         llm = problem.index(replica.llm)
         shape = problem.llms[llm].shape(replica.tp)
         sent = np.fromiter(lanes.of[replica.name].sent, np.int64)
-        running = sent[seen.tokens[sent] > 0]
+        running = sent[state.watch.has_begun(replica.name, sent) & (seen.tokens[sent] > 0)]
         said = stats.get(replica.name)
         if said is not None and replica.llm in loading:
             # What waits in the engine's own queue is taken back for the replica that becomes ready.

@@ -27,8 +27,10 @@ def assign(lanes: Lanes, held: Set[str]) -> Iterator[Send | Deal]:
         yield from _trial(lanes, ours, llm)
         if queue:
             yield from _from_queue(lanes, ours, queue)
-        elif any(lane.kept for lane in ours.values()):
-            yield from _from_lanes(lanes, ours)
+        else:
+            yield from _kept(ours)
+            if any(lane.kept and not lane.serving for lane in ours.values()):
+                yield from _from_loading(lanes, ours)
 
 
 def _trial(lanes: Lanes, ours: dict[str, Lane], llm: str) -> Iterator[Send]:
@@ -49,6 +51,8 @@ def _from_queue(lanes: Lanes, ours: Mapping[str, Lane], queue: deque[int]) -> It
     """What is kept for serving replicas, then what waits for any."""
     yield from _kept(ours)
     room = {name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items()}
+    if all(free <= 0 for free in room.values()):
+        return
     loads = {name: lanes.load(name) for name in ours}
     for request in islice(queue, sum(max(0, free) for free in room.values())):
         name, loads_with = _first_done(lanes, ours, loads, request, [n for n in room if room[n] > 0])
@@ -67,11 +71,10 @@ def _first_done(
     return name, after[name]
 
 
-def _from_lanes(lanes: Lanes, ours: Mapping[str, Lane]) -> Iterator[Send]:
-    """What is kept for serving replicas; and a serving one with nothing left takes over from one that still loads,
-    as long as it would be done earlier with what it takes.
+def _from_loading(lanes: Lanes, ours: Mapping[str, Lane]) -> Iterator[Send]:
+    """A serving replica with nothing left takes over from one that still loads, as long as it would be done earlier
+    with what it takes.
     """
-    yield from _kept(ours)
     loads = {name: lanes.load(name) for name in ours}
     room = {
         name: lane.capacity - len(lane.sent) - len(lane.kept) for name, lane in ours.items() if lane.serving

@@ -35,6 +35,9 @@ class FleetListener(Protocol):
     def engine_failed(self, replica: Replica, cause: str, *, hopeless: bool) -> None:
         """It is gone. `hopeless`: another start would fail as well."""
 
+    async def answered(self, replica: Replica) -> None:
+        """It is gone, as it was asked to be. Returns when what it was asked for has come back."""
+
     def engine_stopped(self, replica: Replica, reason: str) -> None:
         """It is gone, as it was asked to be."""
 
@@ -85,6 +88,7 @@ class Fleet:
             del self._engines[replica.name]
         del self._halts[replica.name]
         if halt.done():
+            await self._listener.answered(replica)
             self._listener.engine_stopped(replica, halt.result())
         else:
             self._listener.engine_failed(replica, cause, hopeless=hopeless)

@@ -144,14 +144,22 @@ class Lanes:
         while len(lane.kept) > capacity:
             self._release(lane.kept.pop())
 
-    def close(self, replica: str) -> None:
-        """`replica` serves no more. Nothing may be in flight on it; what was kept for it may go anywhere."""
-        lane = self.of.pop(replica)
-        assert not lane.sent, f"{replica} still has requests in flight"
+    def retire(self, replica: str) -> None:
+        """`replica` gets nothing more. What was kept for it may go anywhere; what is in flight may still land."""
+        lane = self.of[replica]
+        lane.serving, lane.capacity = False, 0
         while lane.kept:
             self._release(lane.kept.pop())
         for unit in lane.units:
             del self._homes[unit]
+        lane.units.clear()
+        lane.chains.clear()
+
+    def close(self, replica: str) -> None:
+        """`replica` serves no more. Nothing may be in flight on it."""
+        assert not self.of[replica].sent, f"{replica} still has requests in flight"
+        self.retire(replica)
+        del self.of[replica]
 
     def wait(self, index: int) -> None:
         """The request is ready: it waits for its unit's replica, or for any."""
@@ -191,10 +199,10 @@ class Lanes:
         lane.sent[index] = None
 
     def bound(self, names: Sequence[str]) -> IntArray:
-        """[n] the place in `names` of the replica that has each open request, sent to it, kept for it or a later step
-        of what it has begun; -1 of requests that may go to any.
+        """[n] the place in `names` of the replica that has each open request: sent to it, kept for it or a later step of
+        what it has begun. -1 of requests that may go to any; what is kept for a replica that still loads may.
         """
-        places = {name: place for place, name in enumerate(names)}
+        places = {name: place for place, name in enumerate(names) if self.of[name].serving}
         home = np.full(len(self._chained), -1, dtype=np.int64)
         for unit, name in self._homes.items():
             home[unit] = places.get(name, -1)

@@ -16,6 +16,7 @@ import numpy as np
 from samullm_tui.domain.plan import Replica
 from samullm_tui.domain.request import IntArray
 from samullm_tui.engines.protocol import EngineStats
+from samullm_tui.lengths.answers import BoolArray
 from samullm_tui.supervisor.ledger import Ledger
 
 __all__ = ["Watch", "Window"]
@@ -166,10 +167,16 @@ class Watch:
             self.windows.setdefault(key, deque(maxlen=MOST_WINDOWS)).append(window)
 
     def generated(self, replica: str, requests: IntArray) -> IntArray:
-        """[k] output tokens that requests of a replica have at its last reading, as far as its steps tell."""
-        meter = self._meters.get(replica)
-        if meter is None:
-            return np.zeros(len(requests), dtype=np.int64)
-        begun: Mapping[int, _Begun] = meter.begun
-        made = [meter.steps - begun[k].steps if k in begun else 0.0 for k in requests.tolist()]
+        """[k] output tokens that requests of a replica made there by its last reading, as far as its steps tell."""
+        steps, begun = self._of(replica)
+        made = [steps - begun[k].steps if k in begun else 0.0 for k in requests.tolist()]
         return np.asarray(np.rint(made), dtype=np.int64)
+
+    def has_begun(self, replica: str, requests: IntArray) -> BoolArray:
+        """[k] whether they had left the engine's queue at its last reading, for the first time."""
+        _, begun = self._of(replica)
+        return np.array([k in begun for k in requests.tolist()], dtype=np.bool_)
+
+    def _of(self, replica: str) -> tuple[float, Mapping[int, _Begun]]:
+        meter = self._meters.get(replica)
+        return (meter.steps, meter.begun) if meter else (0.0, {})

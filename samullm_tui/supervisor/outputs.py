@@ -16,7 +16,11 @@ __all__ = ["ErrorRow", "OutputRow", "RowFile", "read_row", "row_end"]
 
 
 class OutputRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One finished request, as the contract has it."""
+    """One finished request, as the contract has it.
+
+    `continued`: so many times another engine went on with the answer, drawing further tokens; absent where none did, or
+    where nothing is drawn (temperature 0).
+    """
 
     id: str
     node: str
@@ -26,6 +30,7 @@ class OutputRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens: int
     output_tokens: int
     llm: str
+    continued: int = 0
 
 
 class ErrorRow(Struct, frozen=True, kw_only=True):

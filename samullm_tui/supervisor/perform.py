@@ -20,7 +20,7 @@ from samullm_tui.domain.event import (
     StageStarted,
 )
 from samullm_tui.domain.plan import Replica
-from samullm_tui.engines.protocol import Engine, Started
+from samullm_tui.engines.protocol import Engine, EngineStats, Started
 from samullm_tui.simulate.dealing import Rates
 from samullm_tui.supervisor.actions import (
     Deal,
@@ -38,6 +38,7 @@ from samullm_tui.supervisor.asking import GAVE_UP, KILLS, Asking, Clock, MakeReq
 from samullm_tui.supervisor.decide import decide
 from samullm_tui.supervisor.fleet import Fleet, MakeEngine
 from samullm_tui.supervisor.gpu_gate import GpuGate
+from samullm_tui.supervisor.in_flight import InFlight
 from samullm_tui.supervisor.lanes import BY_TOKENS
 from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.running import EngineState, RunningState
@@ -136,6 +137,13 @@ class Runner:
         """Tokens of the requests that this replica finished."""
         return self._asking.output_tokens.get(replica, 0)
 
+    def observe(self, replica: Replica, stats: EngineStats) -> None:
+        """What a serving engine says of itself: from now on it may be given more or less at a time."""
+        lane, engine = self.state.ledger.lanes.of.get(replica.name), self.state.engines.get(replica.name)
+        if lane and lane.serving and engine and engine.in_flight:
+            lane.capacity = engine.in_flight.after(len(lane.sent), stats)
+            self.wake()
+
     async def _until_the_end(self) -> End:
         for request, source in self.state.ledger.orphans():
             self._asking.fail_dependent(request, source)
@@ -195,7 +203,11 @@ class Runner:
         self._fleet.start(replica)
 
     def _stop(self, replica: Replica, reason: str) -> None:
-        self._close(replica, reason)
+        """Nothing more goes to this engine; what it has comes back by itself, with its tokens, while it is stopped."""
+        engine = self.state.engines[replica.name]
+        engine.status, engine.fresh, engine.queued = "stopping", False, 0
+        self.state.ledger.lanes.retire(replica.name)
+        self._asking.stopping(replica.name)
         self._fleet.stop(replica, reason)
 
     def _close(self, replica: Replica, cause: str) -> None:
@@ -230,6 +242,7 @@ class Runner:
         state = self.state.engines[replica.name]
         state.status, state.ready_s = "serving", now_s
         self.state.watch.ready(replica, now_s, started.load_s)
+        state.in_flight = InFlight(engine.max_in_flight)
         self.state.ledger.lanes.serve(replica.name, engine.max_in_flight)
         self._tasks.create_task(self._count_queued(replica))
         self.wake()
@@ -274,7 +287,11 @@ class Runner:
             asyncio.get_running_loop().call_later(delay_s + 0.001, self.wake)
         self.wake()
 
+    async def answered(self, replica: Replica) -> None:
+        await self._asking.answered(replica.name)
+
     def engine_stopped(self, replica: Replica, reason: str) -> None:
+        self._close(replica, reason)
         del self.state.engines[replica.name]
         self._recorder.emit(EngineStopped(at_s=self._clock(), replica=replica, reason=reason))
         self.wake()

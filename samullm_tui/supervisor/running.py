@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from samullm_tui.domain.plan import Candidate, Replica, Stage
+from samullm_tui.supervisor.begun import BegunAnswers
+from samullm_tui.supervisor.in_flight import InFlight
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.observed import Watch
 
@@ -25,6 +27,7 @@ class EngineState:
     `started_s`, `ready_s`: when its last start began, and when it served.
     `fresh`: it became ready and nothing was moved to it yet.
     `failures`: attempts that failed since the last that did not; it gets nothing new before `hold_until_s`.
+    `in_flight`: how much it is given at a time; None: it does not serve yet.
     `casualties`: these attempts by request. An engine that dies mostly fails what it has before it is seen to be dead.
     """
 
@@ -39,6 +42,7 @@ class EngineState:
     started_s: float = 0.0
     ready_s: float = 0.0
     failures: int = 0
+    in_flight: InFlight | None = None
     casualties: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -79,6 +83,8 @@ class RunningState:
     """A decision on the plan is under way: the run does not go on to its next stage before it is made."""
     hold_losses: bool = False
     """It is decided whether another plan can do without what was lost: no LLM is given up before."""
+    begun: BegunAnswers = field(default_factory=BegunAnswers)
+    """Of requests that engines were stopped in: the tokens that they have."""
     watch: Watch = field(default_factory=Watch)
     """What the engines have shown so far."""
 

@@ -82,16 +82,18 @@ class Sampler:
     async def _stats(self, engine: Engine) -> EngineStats:
         """What the engine says, else what the dispatcher knows."""
         try:
+            # A simulated engine answers at once, in any time.
             async with asyncio.timeout(None if self._gpus is None else STATS_TIMEOUT_S):
                 stats = await engine.stats()
-            state = self._runner.state
-            state.watch.read(engine.replica, stats, self._clock(), state.ledger)
-            return stats
         except (EngineError, TimeoutError):
             name = engine.replica.name
             lane = self._runner.state.ledger.lanes.of.get(name)
             sent = len(lane.sent) if lane else 0
             return EngineStats(running=sent, waiting=0, output_tokens_total=self._runner.output_tokens(name))
+        state = self._runner.state
+        state.watch.read(engine.replica, stats, self._clock(), state.ledger)
+        self._runner.observe(engine.replica, stats)
+        return stats
 
     def _engine_sample(self, replica: Replica, stats: EngineStats, now_s: float) -> EngineSample:
         ready_s = self._runner.state.engines[replica.name].ready_s

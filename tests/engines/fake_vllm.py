@@ -42,6 +42,7 @@ class Fake:
         self.name = name
         self.is_mute = is_mute
         self.key = os.environ.get("VLLM_API_KEY")
+        self.aborted = asyncio.Event()
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self.authenticate])
@@ -51,6 +52,8 @@ class Fake:
         app.router.add_get("/metrics", lambda _: web.Response(text=METRICS))
         app.router.add_post("/v1/completions", self.complete)
         app.router.add_post("/v1/chat/completions", self.complete)
+        app.router.add_post("/v1/abort", self.abort)
+        app.router.add_post("/detokenize", self.detokenize)
         return app
 
     @web.middleware
@@ -64,6 +67,11 @@ class Fake:
         body = await request.json()
         chat = "messages" in body
         prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        if isinstance(prompt, list):
+            text = "lo, " + json.dumps(body)
+            choice = {"index": 0, "finish_reason": "stop", "text": text, "token_ids": list(text.encode())}
+            usage = {"prompt_tokens": len(prompt), "completion_tokens": len(text)}
+            return web.json_response({"choices": [choice], "usage": usage})
         if prompt.startswith("status "):
             status = int(prompt.split()[1])
             return web.json_response(
@@ -72,14 +80,35 @@ class Fake:
         if prompt == "die":
             print("(EngineCore pid=7) ERROR 11-21 13:00:40 [core.py:1510] " + OUT_OF_MEMORY, flush=True)
             os._exit(1)
-        if prompt == "hang" or self.is_mute:
+        if self.is_mute:
             await asyncio.Event().wait()
+        if prompt.startswith("hang"):
+            await self.aborted.wait()
+            return web.json_response(partial(prompt, chat=chat))
         reason = {"abort": "abort", "stop": "stop"}.get(prompt, "length")
         text = json.dumps(body) if prompt == "body" else "hello"
         content = {"message": {"content": text}} if chat else {"text": text}
         choice = {"index": 0, "finish_reason": reason, "token_ids": [5, 6, 7], **content}
         usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
         return web.json_response({"choices": [choice], "usage": usage})
+
+    async def abort(self, _: web.Request) -> web.StreamResponse:
+        self.aborted.set()
+        return web.Response()
+
+    async def detokenize(self, request: web.Request) -> web.StreamResponse:
+        """Its tokens are bytes."""
+        tokens = (await request.json())["tokens"]
+        return web.json_response({"prompt": bytes(tokens).decode(errors="replace")})
+
+
+def partial(prompt: str, *, chat: bool) -> dict[str, object]:
+    """An aborted answer, as vLLM 0.32 gives it: the prompt's ids stand elsewhere in a chat."""
+    ids = {"prompt_token_ids": list(prompt.encode())}
+    content = {"message": {"content": "hel"}} if chat else {"text": "hel", **ids}
+    choice = {"index": 0, "finish_reason": "abort", "token_ids": list(b"hel"), **content}
+    usage = {"prompt_tokens": len(prompt), "completion_tokens": 3}
+    return {"choices": [choice], "usage": usage, **(ids if chat else {})}
 
 
 def start_badly(how: str, folder: Path, port: int) -> None:

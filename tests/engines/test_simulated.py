@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec.structs import replace
 
 from samullm_tui.domain.errors import EngineError, EngineStartError
 from samullm_tui.domain.plan import Replica
-from samullm_tui.engines.protocol import GenerateRequest, RequestRefusedError
+from samullm_tui.engines.protocol import (
+    Begun,
+    Completion,
+    GenerateRequest,
+    PartialAnswerError,
+    RequestRefusedError,
+)
 from samullm_tui.engines.simulated import SimulatedEngine
 from samullm_tui.engines.virtual_time import run_scaled
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
@@ -123,7 +129,7 @@ def test_the_start_takes_the_load_time() -> None:
 
 def test_statistics_are_of_the_present_not_of_the_look_ahead() -> None:
     async def main(engine: SimulatedEngine) -> None:
-        requests = [structs.replace(asked(10, 50), key=key) for key in range(6)]
+        requests = [replace(asked(10, 50), key=key) for key in range(6)]
         jobs = [asyncio.create_task(engine.generate(request)) for request in requests]
         await asyncio.sleep(0.1)
         stats = await engine.stats()
@@ -236,3 +242,63 @@ def test_it_serves_on_an_ordinary_loop_too() -> None:
         )
 
     assert asyncio.run(main()) == 45
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=10), st.integers(0, 1500)
+)
+def test_a_stop_gives_back_the_tokens_and_another_engine_adds_only_the_others(
+    rows: list[tuple[int, int]], after_ms: int
+) -> None:
+    async def main(engine: SimulatedEngine) -> None:
+        jobs = [asyncio.create_task(engine.generate(asked(*row))) for row in rows]
+        await asyncio.sleep(after_ms / 1000)
+        made = (await engine.stats()).output_tokens_total
+        await engine.stop()
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        kept = sum(e.begun.output_tokens for e in ends if isinstance(e, PartialAnswerError))
+        assert kept + sum(e.output_tokens for e in ends if isinstance(e, Completion)) == made
+        other = make()
+        await other.start()
+        for (prompt, output), end in zip(rows, ends, strict=True):
+            if isinstance(end, PartialAnswerError):
+                assert 0 < end.begun.output_tokens < output
+                before_s = now()
+                request = replace(asked(prompt, output), begun=end.begun)
+                completion = await other.generate(request)
+                assert (completion.output_tokens, completion.pieces) == (output, 2)
+                left = output - end.begun.output_tokens
+                alone = simulate_requests(
+                    CONFIG,
+                    LATENCY,
+                    np.zeros(1),
+                    np.array([prompt + end.begun.output_tokens]),
+                    np.array([left]),
+                )
+                assert now() - before_s == pytest.approx(alone.finish_s[0])
+            elif isinstance(end, EngineError):
+                assert "stopped" in str(end)
+            else:
+                assert end.output_tokens == output  # type: ignore[union-attr]
+        added = [
+            out - e.begun.output_tokens
+            for (_, out), e in zip(rows, ends, strict=True)
+            if isinstance(e, PartialAnswerError)
+        ]
+        assert (await other.stats()).output_tokens_total == sum(added)
+
+    with_engine(main)
+
+
+def test_what_an_engine_added_nothing_to_is_no_further_piece() -> None:
+    async def main(engine: SimulatedEngine) -> None:
+        begun = Begun(output_tokens=7, pieces=2)
+        job = asyncio.create_task(engine.generate(replace(asked(10, 20), begun=begun)))
+        await asyncio.sleep(0)
+        await engine.stop()
+        with pytest.raises(EngineError) as stopped:
+            await job
+        assert not isinstance(stopped.value, PartialAnswerError)
+
+    with_engine(main)

@@ -39,6 +39,7 @@ def test_a_gpu_engine_with_two_gpus() -> None:
         "--load-format=safetensors",
         "--max-num-seqs=512",
         "--enable-lora",
+        *("--middleware", "samullm_tui.engines.abort_route.AbortRoute"),
         "--disable-uvicorn-access-log",
     )
     assert served.env == {

@@ -18,7 +18,13 @@ from samullm_tui.domain.application import LLM
 from samullm_tui.domain.errors import EngineError, EngineStartError
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.processes import marked, sweep
-from samullm_tui.engines.protocol import Completion, EngineStats, GenerateRequest, RequestRefusedError
+from samullm_tui.engines.protocol import (
+    Completion,
+    EngineStats,
+    GenerateRequest,
+    PartialAnswerError,
+    RequestRefusedError,
+)
 from samullm_tui.engines.vllm_engine import VllmEngine
 
 REPLICA = Replica("small", (0,))
@@ -182,6 +188,53 @@ async def test_stop_leaves_no_process_fails_what_is_in_flight_and_is_no_failure(
     done, _ = await asyncio.wait({failed}, timeout=0.05)
     assert not done
     failed.cancel()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+async def test_a_stop_gives_back_what_there_is_of_an_answer_and_another_engine_goes_on_from_there(
+    make: Callable[..., VllmEngine], chat: bool
+) -> None:
+    sampling = {"max_tokens": 50, "min_tokens": 10, "temperature": 0.5}
+    engine = make()
+    await engine.start()
+    flying = asyncio.create_task(engine.generate(asked("hang on", chat=chat, **sampling)))
+    await until(lambda: engine._in_flight == 1)
+    await engine.stop()
+    with pytest.raises(PartialAnswerError) as partial:
+        await flying
+    begun = partial.value.begun
+    assert (begun.output_tokens, begun.pieces, begun.text) == (3, 1, "hel")
+    assert (bytes([*begun.prompt_ids]), bytes([*begun.token_ids])) == (b"hang on", b"hel")
+
+    other = make()
+    await other.start()
+    rest = GenerateRequest(key=1, prompt="hang on", chat=chat, sampling=sampling, begun=begun)
+    completion = await other.generate(rest)
+    await other.stop()
+    first, _, body = completion.text.partition(", ")
+    assert first == "hello"
+    sent = json.loads(body)
+    assert bytes(sent["prompt"]) == b"hang onhel", (
+        "a chat goes on as a completion of the ids it was rendered to"
+    )
+    assert (sent["max_tokens"], sent["min_tokens"], sent["temperature"]) == (47, 7, 0.5)
+    assert (completion.prompt_tokens, completion.pieces) == (len("hang on"), 2)
+    assert completion.output_tokens == 3 + len(completion.text) - 3
+    assert bytes(completion.token_ids or ()) == completion.text.encode()
+
+
+@pytest.mark.parametrize(
+    "sampling", [{"frequency_penalty": 0.5}, {"structured_outputs": {"regex": "h.*"}}, {"bad_words": ["a b"]}]
+)
+async def test_an_answer_that_depends_on_its_own_tokens_begins_anew(
+    engine: VllmEngine, sampling: dict[str, object]
+) -> None:
+    flying = asyncio.create_task(engine.generate(asked("hang on", **sampling)))
+    await until(lambda: engine._in_flight == 1)
+    await engine.stop()
+    with pytest.raises(EngineError) as failed:
+        await flying
+    assert not isinstance(failed.value, PartialAnswerError)
 
 
 async def test_a_failing_start_names_its_cause_and_leaves_nothing(

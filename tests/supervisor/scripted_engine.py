@@ -16,9 +16,11 @@ from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Band, Candidate, Placement, Plan, Replica, Stage
 from samullm_tui.domain.request import RequestTable
 from samullm_tui.engines.protocol import (
+    Begun,
     Completion,
     EngineStats,
     GenerateRequest,
+    PartialAnswerError,
     RequestRefusedError,
     Started,
 )
@@ -38,7 +40,8 @@ class Script:
     """Chances from 0 to 1 of each start, each request, and each second of an engine's life.
 
     `poison`: requests that kill the engine they come to. `fails_first`: a dying engine fails what it has in flight,
-    and is seen to be dead a second later; else it is just gone.
+    and is seen to be dead a second later; else it is just gone. `hands_back`: chance that an engine that is stopped gives
+    a request back with one token more.
     """
 
     seed: int = 0
@@ -47,6 +50,7 @@ class Script:
     refuses: float = 0.0
     dies_within_s: float = inf
     ignores_cancelling: float = 0.0
+    hands_back: float = 0.0
     max_in_flight: int = 3
     load_s: float = 5.0
     request_s: float = 2.0
@@ -66,6 +70,8 @@ class World:
         self.most_in_flight = 0
         self.served: list[tuple[str, int]] = []
         self.died_with: list[int] = []
+        self.handed_back: dict[str, int] = {}
+        self.gone_on: list[tuple[str, int]] = []
 
     def make(self, replica: Replica) -> ScriptedEngine:
         return ScriptedEngine(self, replica)
@@ -81,7 +87,8 @@ class ScriptedEngine:
         self.max_in_flight = world.script.max_in_flight
         self.in_flight = 0
         self.dead: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.dying = asyncio.Event()
+        self.ending = asyncio.Event()
+        self.is_stopping = False
 
     async def start(self) -> Started:
         world = self.world
@@ -100,6 +107,9 @@ class ScriptedEngine:
 
     async def generate(self, request: GenerateRequest) -> Completion:
         world = self.world
+        begun = request.begun.output_tokens if request.begun else 0
+        if begun:
+            world.gone_on.append((request.prompt, begun))
         self.in_flight += 1
         world.most_in_flight = max(world.most_in_flight, self.in_flight)
         try:
@@ -108,7 +118,8 @@ class ScriptedEngine:
                 raise RequestRefusedError(Problem("", "", "prompt too long"))
             if int(request.prompt.partition("(")[0]) in world.script.poison:
                 self._begin_to_die()
-            await self._work()
+            if await self._work():
+                raise self._cut_short(request.prompt, begun)
         finally:
             self.in_flight -= 1
         if self.dead.done() or world.chance(world.script.attempt_fails):
@@ -120,25 +131,41 @@ class ScriptedEngine:
             finish_reason="stop",
             prompt_tokens=request.prompt_tokens,
             output_tokens=tokens,
+            pieces=1 + (request.begun.pieces if request.begun else 0),
         )
 
-    async def _work(self) -> None:
+    def _cut_short(self, prompt: str, begun: int) -> EngineError:
+        if not self.is_stopping:
+            return EngineError(Problem("", self.replica.name, "status 500"))
+        problem = Problem("", self.replica.name, "stopped")
+        if not self.world.chance(self.world.script.hands_back):
+            return EngineError(problem)
+        self.world.handed_back[prompt] = begun + 1
+        return PartialAnswerError(problem, Begun(output_tokens=begun + 1, token_ids=(7,) * (begun + 1)))
+
+    async def _work(self) -> bool:
+        """Whether the engine ended before."""
         script = self.world.script
         try:
             async with asyncio.timeout(script.request_s * self.world.rng.uniform(0, 2)):
-                await self.dying.wait()
-            raise EngineError(Problem("", self.replica.name, "status 500"))
+                await self.ending.wait()
+            return True
         except TimeoutError:
-            return
+            return False
         except asyncio.CancelledError:
             # An answer that was under way when the attempt was given up.
             if not self.world.chance(script.ignores_cancelling):
                 raise
+            return False
 
     async def stats(self) -> EngineStats:
         return EngineStats(running=min(self.in_flight, 1), waiting=max(0, self.in_flight - 1))
 
     async def stop(self) -> None:
+        self.is_stopping = True
+        ignores = self.world.script.ignores_cancelling
+        if not (ignores and self.world.chance(ignores)):
+            self.ending.set()
         await asyncio.sleep(self.world.rng.uniform(0, 1))
         for gpu in self.replica.gpus:
             if self.world.holders.get(gpu) == self.replica.name:
@@ -150,7 +177,7 @@ class ScriptedEngine:
     def _begin_to_die(self) -> None:
         self.world.died_with.append(self.in_flight)
         if self.world.script.fails_first:
-            self.dying.set()
+            self.ending.set()
             asyncio.get_running_loop().call_later(1.0, self._die)
         else:
             self._die()

@@ -128,7 +128,7 @@ def truly(seen: Situation, lengths: IntArray) -> Situation:
     """With the true lengths as the only draw."""
     done, generated = seen.progress.done, seen.progress.generated
     # Of what ends with the step under way the engine tells no more how much it has: that is estimated.
-    assert np.mean(generated[~done] <= lengths[~done]) > 0.98
+    assert np.mean(generated[~done] <= lengths[~done]) > 0.95
     return replace(seen, draws=(np.where(done, generated, np.maximum(lengths, generated + 1)),))
 
 
@@ -168,7 +168,7 @@ def test_the_rest_simulated_with_the_true_lengths_ends_when_the_run_does(
         exact = replace(truly(one, case.lengths), problem=case.problem)
         (rest_s,) = forecast_rest(exact)
         # Without memory to spare another order preempts others; the forecast of the whole is as far off.
-        near = 0.05 if options is SHORT_OF_MEMORY else 0.01
+        near = 0.05 if options is SHORT_OF_MEMORY else 0.015
         assert rest_s == pytest.approx(end_s, rel=near), f"at {one.at_s:.0f} s"
         (rest_s,) = forecast_rest(truly(one, case.lengths))
         assert rest_s == pytest.approx(end_s, rel=near + 0.02), f"at {one.at_s:.0f} s, latencies as observed"
@@ -208,6 +208,31 @@ def test_draws_go_on_from_the_tokens_so_far_within_all_caps() -> None:
             assert (draw[one.progress.done] == case.lengths[one.progress.done]).all()
             of_known = open_ & (known >= 0)
             assert (draw[of_known] == known[of_known]).all()
+
+
+def test_requests_that_wait_for_another_engine_keep_their_tokens() -> None:
+    plan = Plan(
+        planner="given",
+        stages=(
+            Stage((Placement("llm0", 1, 2, (0, 1)), Placement("llm1", 1, 2, (2, 3))), ("llm0",)),
+            Stage((Placement("llm1", 2, 2, (0, 1, 2, 3)),), ("llm1",)),
+        ),
+    )
+    case = case_of(ensemble(llms=2, requests=150))
+    found: list[Situation] = []
+
+    async def look(run: Run) -> None:
+        stats = await engine_stats(run)
+        seen = situation(inputs_of(case), run.state, stats, run.now_s, np.random.default_rng(1))
+        if run.state.stage == 1 and not stats and run.state.ledger.unfinished["llm1"]:
+            found.append(seen)
+
+    end_s = run_case(case, plan, look)
+    moved = found[-1].progress
+    assert not any(len(state.running) for state in moved.engines.values())
+    assert (moved.generated[~moved.done] > 0).sum() > 10, "the requests of two engines that ran"
+    (rest_s,) = forecast_rest(replace(truly(found[-1], case.lengths), problem=case.problem))
+    assert rest_s == pytest.approx(end_s, rel=0.03)
 
 
 def test_failed_requests_are_over_without_a_token_and_lost_gpus_are_not_used() -> None:

@@ -316,3 +316,17 @@ def test_in_the_last_stage_who_can_work_gets_the_gpus_of_who_cannot() -> None:
     state.ledger.lanes.close(B0.name)
     state.engines.clear()
     assert only(decide(state, 0.0), StartEngine) == [StartEngine(A0)]
+
+
+def test_an_engine_that_is_being_stopped_gets_nothing_more() -> None:
+    state = two_stages(requests_of_b=4)
+    state.stage = 0
+    serve(state, A0, B1, capacity=1)
+    first = only(decide(state, 1.0), Send)
+    assert Send(2, "b.1") in first
+    state.ledger.send(2, "b.1", 1.0)
+    state.engines["b.1"].status = "stopping"
+    state.ledger.lanes.retire("b.1")
+    state.ledger.lanes.land(2, "b.1")
+    assert not [a for a in only(decide(state, 1.0), Send, Deal) if a.replica == "b.1"]  # type: ignore[union-attr]
+    state.ledger.lanes.close("b.1")

@@ -79,6 +79,7 @@ scripts = st.builds(
     refuses=chances,
     dies_within_s=st.sampled_from([float("inf"), 5.0, 60.0]),
     ignores_cancelling=st.sampled_from([0.0, 1.0]),
+    hands_back=st.sampled_from([0.0, 0.5, 1.0]),
     max_in_flight=st.integers(1, 4),
 )
 
@@ -252,6 +253,29 @@ def test_requests_of_a_stopped_replica_go_on_elsewhere() -> None:
     assert len(outcome.tape.outputs) == 10
     moved = outcome.tape.of(RequestRetried)
     assert {event.cause for event in moved} == {"not part of stage 2"}  # type: ignore[attr-defined]
+
+
+def test_a_request_goes_on_elsewhere_from_the_tokens_it_has_and_its_row_says_so() -> None:
+    table = table_of("ab", [("a", ()), *[("b", ())] * 9])
+    b0 = Placement("b", 1, 1, (0,))
+    state = state_of(table, candidate_of(([A0, B1], "a"), ([b0], "b")))
+    outcome = run_bench(state, Script(seed=1, request_s=8.0, hands_back=1.0))
+    check_ends(outcome)
+    moved = {event.id: event.kept_tokens for event in outcome.tape.of(RequestRetried)}  # type: ignore[attr-defined]
+    assert moved
+    assert set(moved.values()) == {1}
+    assert outcome.world.gone_on == [(f"{id_}()", 1) for id_ in sorted(moved)], "in their order"
+    assert {row.id for row in outcome.tape.outputs if row.continued == 1} == moved.keys()
+    assert len(outcome.tape.outputs) == 10
+
+
+def test_an_engine_that_does_not_answer_when_it_is_stopped_holds_nothing_up() -> None:
+    table = table_of("ab", [("a", ()), *[("b", ())] * 9])
+    b0 = Placement("b", 1, 1, (0,))
+    state = state_of(table, candidate_of(([A0, B1], "a"), ([b0], "b")))
+    outcome = run_bench(state, Script(seed=1, request_s=1000.0, ignores_cancelling=1.0))
+    check_ends(outcome)
+    assert outcome.end.status == "succeeded"
 
 
 def test_a_late_answer_is_dropped_and_told() -> None:
