@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -262,7 +263,8 @@ class Lanes:
     def _keep(self, index: int, replica: str) -> None:
         self._kept_by[index] = replica
         kept = self.of[replica].kept
-        (kept.appendleft if index in self._begun else kept.append)(index)
+        others = sum(1 for _ in takewhile(self._begun.__contains__, kept))
+        kept.insert(others if index in self._begun else len(kept), index)
 
     def _release(self, index: int) -> None:
         """What was kept for a replica may go to any."""

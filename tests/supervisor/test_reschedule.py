@@ -252,6 +252,24 @@ def test_a_plan_without_the_lost_gpu_saves_the_llm_that_had_it() -> None:
     assert nothing.end.status == "failed", "where no plan helps the LLM is given up"
 
 
+def test_a_plan_that_needs_a_lost_gpu_is_not_taken() -> None:
+    """It was lost long before; whoever thinks does not know of it."""
+
+    def then(runner: Runner, _: Tape) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(1.0, runner.gpu_taken, 3, "in use")
+        assert runner.rescheduler
+        loop.call_later(15.0, runner.rescheduler.ask_for_decision, "me")
+
+    more = (Stage((A0, Placement("b", 1, 3, (1, 2, 3))), ("a", "b")),)
+    outcome = run_bench(long_run(20), SLOW, then=then, rescheduler=with_thinking(Thinking(once(more))))
+    assert outcome.end.status == "succeeded"
+    assert {decision.kind for decision in decisions(outcome)} == {"keep"}
+    assert "it needs b.3, which is lost" in decisions(outcome)[-1].what
+    assert not outcome.tape.of(Replanned)
+    check_unusable(outcome)
+
+
 def test_an_llm_that_starts_nowhere_is_given_up_after_its_second_place() -> None:
     table = table_of("a", [("a", ())] * 3)
     state = state_of(table, candidate_of(([A0], "a")))
