@@ -151,13 +151,17 @@ def kill_at_random(
     count: Count,
     *,
     records: int = RECORDS,
+    share: float = 1.0,
 ) -> None:
-    """One run is killed again and again, after times as drawn, until it is over; then the next."""
+    """One run is killed again and again, after times as drawn, until it is over; then the next.
+
+    `share`: the longest of these times, as a share of an uninterrupted life.
+    """
     expected = ends_without_faults(make_run, nursery, records)
     rng = np.random.default_rng(seed)
     killed = 0
     while killed < lives:
-        times_s = rng.uniform(0.0, LIFE_S[records], lives - killed).tolist()
+        times_s = rng.uniform(0.0, share * LIFE_S[records], lives - killed).tolist()
         faults = [replace(WELL, kill_after_s=after_s) for after_s in times_s]
         killed += survive(make_run(records), nursery, faults, count, expected)
 
@@ -178,4 +182,4 @@ def test_two_hundred_kills_at_random_moments_lose_and_repeat_nothing_committed(
 @pytest.mark.torture
 def test_a_long_run_survives_fifty_kills(make_run: MakeRun, nursery: Nursery, tally: Tally) -> None:
     count = tally.of("SIGKILL in 6,000 requests")
-    kill_at_random(50, 3, make_run, nursery, count, records=3000)
+    kill_at_random(50, 3, make_run, nursery, count, records=3000, share=0.3)
