@@ -84,7 +84,7 @@ def _headless(path: Path, speed: float, *, as_json: bool) -> int:
         "duration_s": timeline.duration_s,
         "status": final.status,
         "state_sha256": state_sha256(final),
-        "decisions": len(timeline.decision_indices),
+        "decisions": sum(decision.number > 0 for _, decision in final.decisions),
     }
     if as_json:
         print_json(outcome)

@@ -61,13 +61,15 @@ class VllmEngine:
         start_deadline_s: float | None = None,
         stall_s: float = STALL_S,
         steps: Path | None = None,
+        max_num_seqs: int = 0,
     ) -> None:
         """`python` is the interpreter that has vLLM. An engine with requests that does nothing for `stall_s` is dead.
-        `steps` is a file that every step is logged to (step_log).
+        `steps` is a file that every step is logged to (step_log). `max_num_seqs`: how many requests it will run at a
+        time where `llm` does not say so, 0 when nobody knows.
         """
         self.replica = replica
         seqs = llm.engine.get("max_num_seqs")
-        self.max_in_flight = max(IN_FLIGHT[device], seqs if isinstance(seqs, int) else 0)
+        self.max_in_flight = max(IN_FLIGHT[device], seqs if isinstance(seqs, int) else max_num_seqs)
         self._llm = llm
         self._device: Device = device
         self._python = python

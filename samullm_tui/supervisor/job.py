@@ -146,6 +146,8 @@ def _make_vllm(
 ) -> MakeEngine:
     from samullm_tui.engines.vllm_engine import VllmEngine
 
+    problem = inputs.problem
+
     def make(replica: Replica) -> Engine:
         return VllmEngine(
             as_planned(workload.application.llm(replica.llm), inputs, replica.tp),
@@ -154,6 +156,7 @@ def _make_vllm(
             epoch=epoch,
             log=paths.engines / f"{replica.name}.log",
             device="cpu" if spec.cluster.gpu.kind == "cpu" else "gpu",
+            max_num_seqs=problem.llms[problem.index(replica.llm)].shape(replica.tp).config.max_num_seqs,
         )
 
     return make
