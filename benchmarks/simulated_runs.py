@@ -18,8 +18,8 @@ from samullm_tui.engines.protocol import Engine, EngineStats, GenerateRequest
 from samullm_tui.engines.simulated import SimulatedEngine
 from samullm_tui.engines.virtual_time import run_scaled
 from samullm_tui.lengths.distribution import LengthDistribution
-from samullm_tui.simulate.dealing import Rates, rates_of
 from samullm_tui.simulate.problem import LLMModel, Problem
+from samullm_tui.supervisor.job import rates_to_expect
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
@@ -118,7 +118,7 @@ def run_case(
             recorder=recorder,
             clock=loop.time,
             rng=np.random.default_rng(0),
-            rates=_rates(case.problem),
+            rates=rates_to_expect(case.problem),
             rescheduler=make_rescheduler(recorder) if make_rescheduler else None,
         )
         looking = asyncio.create_task(_look_on(recorder, look, period_s)) if look else None
@@ -170,13 +170,3 @@ def _make_request(case: Case) -> Callable[[int, int, int, Callable[[int], str]],
         )
 
     return make
-
-
-def _rates(problem: Problem) -> Callable[[Replica], Rates]:
-    def rates(replica: Replica) -> Rates:
-        llm = problem.index(replica.llm)
-        mine = problem.table.llm == llm
-        prompt, output = problem.expected_prompts[mine].mean(), problem.expected_tokens[mine].mean()
-        return rates_of(problem.llms[llm].shape(replica.tp), float(prompt), float(output))
-
-    return rates

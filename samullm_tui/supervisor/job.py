@@ -26,7 +26,15 @@ from samullm_tui.supervisor.sampling import Footprint
 from samullm_tui.supervisor.spec import RunPaths, RunSpec
 from samullm_tui.workload.requests import Workload
 
-__all__ = ["Job", "as_planned", "check_given_plan", "load_job", "true_lengths", "workload_of"]
+__all__ = [
+    "Job",
+    "as_planned",
+    "check_given_plan",
+    "load_job",
+    "rates_to_expect",
+    "true_lengths",
+    "workload_of",
+]
 
 TRUTH = 1 << 31
 """Planning draws from the first streams of a run's seed. What really happens in a simulated run is drawn from this
@@ -74,7 +82,7 @@ def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:
         make_engine=make,
         make_request=_RequestMaker(workload, inputs, truth),
         footprint=_footprints(spec, inputs, workload),
-        rates=_rates(inputs.problem),
+        rates=rates_to_expect(inputs.problem),
     )
 
 
@@ -84,7 +92,7 @@ def true_lengths(inputs: ForecastInputs, seed: int) -> IntArray:
     return draw(inputs.problem.table, inputs.dists, inputs.context, rng)
 
 
-def _rates(problem: Simulated) -> Callable[[Replica], Rates]:
+def rates_to_expect(problem: Simulated) -> Callable[[Replica], Rates]:
     """By the lengths to expect, over all requests of an LLM."""
 
     def rates(replica: Replica) -> Rates:
