@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from textual import events
 from textual.pilot import Pilot
 
-from samullm_tui.console.app import SamullmApp
 from samullm_tui.console.layout.bands import Axis
 from samullm_tui.console.layout.gantt import Chart, gantt_rows, marks_of
 from samullm_tui.console.layout.text import plain
@@ -75,18 +73,6 @@ async def test_an_answer_gives_the_keys_back_by_itself_and_what_went_wrong_waits
         assert "it does not answer" in await press(pilot, "n")
         await pilot.pause(0.1)
         assert "it does not answer" in shown(pilot)
-
-
-async def test_whoever_presses_a_key_sees_the_run_at_its_usual_pace_again(make_app: MakeApp) -> None:
-    async with make_app(run=RUN).run_test() as pilot:
-        await settle(pilot)
-        app = pilot.app
-        assert isinstance(app, SamullmApp)
-        app.post_message(events.AppBlur())
-        await settle(pilot)
-        assert not app.watching
-        await press(pilot, "l")
-        assert app.watching
 
 
 async def test_requests_that_a_switch_sends_again_are_counted_and_no_alarm(

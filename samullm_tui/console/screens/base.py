@@ -145,8 +145,6 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
         perform()
 
     def on_key(self, event: events.Key) -> None:
-        # Somebody is there, also where the terminal told of losing the focus and never of getting it back.
-        self.console.app_focus = True
         if self._message:
             self._message = None
             self.key_pane.redraw()
