@@ -228,7 +228,9 @@ class Runner:
         for request in requests:
             self._asking.take_back(request)
         llm = self.state.engines[replica].replica.llm
-        what = f"{len(requests):,} requests of {llm} wait for all its engines again"
+        many = len(requests)
+        which = f"1 request of {llm} waits" if many == 1 else f"{many:,} requests of {llm} wait"
+        what = f"{which} for all its engines again"
         saw = f"{replica} became ready; they had not begun on the engine that they were sent to"
         self._recorder.emit(Decided(at_s=self._clock(), decision=Decision("keep", what, saw)))
 

@@ -144,19 +144,20 @@ def _read(path: Path, until_s: float | None = None) -> _Run:
         if changed:
             raise InputError(changed)
         return _Run(name, events, state, application, spec.allow_outside, spec.cluster)
-    return _Run(name, events, state, _shipped(state, name), False, cluster_from_preset(state.cluster))
+    return _Run(name, events, state, _application(path, state), False, cluster_from_preset(state.cluster))
 
 
-def _shipped(state: RunState, name: str) -> Path:
-    """The application of a recording, when it is one of those that ship, or lies in this folder, as it was then."""
-    for path in (*list_applications(), *list_applications(Path.cwd())):
+def _application(recording: Path, state: RunState) -> Path:
+    """The application as it was then: one of those that ship, or one beside the recording or in this folder."""
+    beside, here = list_applications(recording.parent), list_applications(Path.cwd())
+    for path in (*list_applications(), *beside, *here):
         try:
             if load_application(path).sha256 == state.application_sha256:
                 return path
         except SamullmError:
             continue
     wrong = f"the application {state.application!r} is not here as it was when this was recorded"
-    raise InputError(Problem(name, "", wrong, "the same file in this folder"))
+    raise InputError(Problem(recording.name, "", wrong, "the same file beside it, or in this folder"))
 
 
 def _workload(run: _Run) -> Workload:

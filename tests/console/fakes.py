@@ -424,7 +424,7 @@ def proposed(at_s: float = 88.0, deadline_s: float = 148.0) -> list[AnyEvent]:
         ),
         1,
         number=1,
-        margin="a gain must exceed 10s and 3 % of the rest in 80 % of the draws",
+        margin="over 10 s, and sooner in 80 % of the draws",
         gain_s=62.0,
     )
     return [Proposed(at_s=at_s, number=1, decision=decision, deadline_s=deadline_s)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from textual.pilot import Pilot
 
 from samullm_tui.console.layout.bands import Axis
 from samullm_tui.console.layout.gantt import Chart, gantt_rows, marks_of
 from samullm_tui.console.layout.text import plain
+from samullm_tui.console.screens import base
 from samullm_tui.console.views.run_charts import strips
 from samullm_tui.domain.errors import Problem, RunError
 from samullm_tui.domain.event import AnyEvent, ForecastChanged, ProposalAnswered, RequestRetried
@@ -51,6 +54,41 @@ async def test_a_proposal_is_answered_only_by_its_very_word(
         assert not sources.calls, "nothing starts by a slip"
         await press(pilot, word[-1], "enter")
         assert sources.calls == [("answer", RUN, 1, answer)]
+        said = {"accept": "proposal 1: the plan is switched", "refuse": "proposal 1: the plan stays"}[answer]
+        assert said in shown(pilot)
+
+
+async def test_an_answer_gives_the_keys_back_by_itself_and_what_went_wrong_waits_for_a_key(
+    make_app: MakeApp, sources: FakeSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MESSAGE_S", 0.001)
+    async with make_app(run=RUN).run_test() as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        async with asyncio.timeout(10):
+            while "n re-plan" not in (text := shown(pilot)):
+                await pilot.pause(0.01)
+        assert "re-plan:" not in text
+        sources.refuse = RunError(Problem(RUN, "", "it does not answer"))
+        assert "it does not answer" in await press(pilot, "n")
+        await pilot.pause(0.1)
+        assert "it does not answer" in shown(pilot)
+
+
+async def test_requests_that_a_switch_sends_again_are_counted_and_no_alarm(
+    make_app: MakeApp, sources: FakeSources
+) -> None:
+    async with make_app(run=RUN).run_test() as pilot:
+        await settle(pilot)
+        alarm = "! 01:20 summarise book-9: prompt too long"
+        assert alarm in shown(pilot)
+        taken = RequestRetried(
+            at_s=95.0, node="judge", id="7#2", replica="r", cause="not part of the new plan"
+        )
+        text = await comes(pilot, sources, taken)
+        assert "not part of" not in text
+        assert alarm in text
+        assert "2 retried" in text
 
 
 async def test_the_time_left_counts_down_and_an_expired_proposal_cannot_be_accepted(
@@ -95,7 +133,7 @@ async def test_a_decision_says_what_was_compared_the_margin_and_what_came_of_it(
             "residual mean 371 tokens",
             "ends ~8m 13s",
             "−1m 02s",
-            "a gain must exceed 10s",
+            "−1m 02s on average (the ends above are medians); needed: over 10 s",
             "ends ~7m 20s: −53s against staying (predicted −1m 02s)",
         ):
             assert words in text

@@ -41,6 +41,12 @@ def test_the_parts_of_a_real_run_add_up_and_name_what_was_slow() -> None:
     assert sum(one.answers for one in report.tokens) == 198
 
 
+@pytest.mark.parametrize("recording", sorted(RECORDINGS.glob("*.gz")), ids=lambda path: path.name)
+def test_every_recording_that_ships_is_small_and_has_its_application(recording: Path) -> None:
+    assert recording.stat().st_size < 150_000
+    assert lengths_of_run(recording).seen, "which needs the application as it was"
+
+
 def test_a_run_that_did_not_succeed_has_no_report(tmp_path: Path) -> None:
     path = changed(tmp_path, lambda e: replace(e, status="stopped") if isinstance(e, RunEnded) else e)
     with pytest.raises(InputError, match="it is stopped"):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ConsoleScreen"]
 
 MIN_WIDTH, MIN_HEIGHT = 60, 15
+MESSAGE_S = 8.0
+"""How long a message stands where the keys are. What went wrong stands until the next key."""
 
 
 class ConsoleScreen(Screen[None], inherit_bindings=False):
@@ -85,9 +87,17 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
             pane.redraw(whole=whole)
 
     def say(self, text: str, style: str = "") -> None:
-        """A message in place of the key line, until the next key."""
-        self._message = (text, style)
+        """A message in place of the key line, for MESSAGE_S or until the next key; what went wrong until the next key."""
+        message = (text, style)
+        self._message = message
+        if style != "bad":
+            self.set_timer(MESSAGE_S, lambda: self._unsay(message))
         self.redraw()
+
+    def _unsay(self, message: tuple[str, str]) -> None:
+        if self._message is message:
+            self._message = None
+            self.redraw()
 
     def on_screen_resume(self) -> None:
         self.redraw(whole=True)

@@ -203,7 +203,7 @@ class RunScreen(MomentScreen):
         proposal = self.state.proposal
         if proposal is None:
             return
-        number, respond = proposal.number, self.console.sources.answer
+        number = proposal.number
 
         def facts() -> list[str]:
             left = max(0.0, proposal.deadline_s - self.state.at_s)
@@ -223,9 +223,7 @@ class RunScreen(MomentScreen):
             )
 
         def then() -> None:
-            self.run_worker(
-                self._answered(answer, lambda: respond(self.run_name, number, answer)), group="control"
-            )
+            self.run_worker(self._respond(answer, number), group="control")
 
         self.app.push_screen(ConfirmScreen(f"{title} of {self.run_name}?", facts, word, then, over))
 
@@ -267,6 +265,16 @@ class RunScreen(MomentScreen):
         control = self.console.sources.control
         self.run_worker(self._answered(command, lambda: control(self.run_name, command)), group="control")
 
+    async def _respond(self, answer: Answer, number: int) -> None:
+        respond = self.console.sources.answer
+        done = {"accept": "the plan is switched", "refuse": "the plan stays"}[answer]
+
+        def ask() -> str:
+            respond(self.run_name, number, answer)
+            return done
+
+        await self._answered(f"proposal {number}", ask)
+
     async def _answered(self, what: str, ask: Callable[[], str]) -> None:
         """Asks the supervisor off the event loop, and shows its answer."""
         try:
@@ -282,7 +290,7 @@ def _ends(decision: Decision) -> list[str]:
     compared, chosen = decision.alternatives, decision.chosen
     if not compared or chosen is None or chosen >= len(compared):
         return []
-    ends = (compared[0].ends_s, compared[chosen].ends_s)
+    stay, switch = (duration(compared[option].ends_s) for option in (0, chosen))
     return [
-        f"The run ends ~{duration(ends[1])} with it, ~{duration(ends[0])} with the plan as it is (simulated)."
+        f"The run ends ~{switch} with it, ~{stay} with the plan as it is (simulated: medians; the saving is a mean)."
     ]

@@ -43,10 +43,18 @@ def decision_lines(at_s: float, decision: Decision, came_of_it: str, width: int)
         lines += _told("saw" if i == 0 else "", part, inner)
     lines += [[], *_alternatives(decision, inner)]
     if decision.margin:
-        lines += [[], *_told("margin", decision.margin, inner)]
+        lines += [[], *_told("margin", _margin(decision), inner)]
     if came_of_it:
         lines += [[], *_told("came of it", came_of_it, inner)]
     return [[(" ", ""), *line] for line in lines]
+
+
+def _margin(decision: Decision) -> str:
+    """The gain that counted, and what it had to exceed: options are compared by means, and told by medians."""
+    if decision.gain_s is None:
+        return decision.margin
+    gain = signed_duration(-decision.gain_s)
+    return f"{gain} on average (the ends above are medians); needed: {decision.margin}"
 
 
 def _told(label: str, text: str, width: int, style: str = "") -> list[Line]:

@@ -191,10 +191,9 @@ def _list_name(view: RunView) -> str:
 
 
 def _trouble(state: RunState) -> str:
-    if not state.problems:
-        return ""
-    last = state.problems[-1]
-    return f"! {clock(last.at_s)} {last.where}: {last.cause}"
+    """The last problem. Requests that wait again have a count of their own: a switch of the plan makes them too."""
+    last = next((problem for problem in reversed(state.problems) if problem.kind != "retry"), None)
+    return "" if last is None else f"! {clock(last.at_s)} {last.where}: {last.cause}"
 
 
 def _decisions(view: RunView, width: int, height: int) -> list[Line]:
