@@ -86,10 +86,17 @@ def steady(seconds: float, events_per_s: int) -> tuple[float, float, int]:
 
 def paused(seconds: float) -> int:
     """Bytes of a recording that is paused."""
-    with place() as environment, Terminal(
-        [sys.executable, "-c", "from samullm_tui.cli.main import main; main(['replay', 'three-decisions'])"],
-        environment,
-    ) as terminal:
+    with (
+        place() as environment,
+        Terminal(
+            [
+                sys.executable,
+                "-c",
+                "from samullm_tui.cli.main import main; main(['replay', 'three-decisions'])",
+            ],
+            environment,
+        ) as terminal,
+    ):
         terminal.wait_for("▶ ")
         terminal.read(3.0)
         terminal.press(" ")

@@ -87,7 +87,10 @@ def opening() -> list[AnyEvent]:
         Approved(at_s=1.0, rank=1, by="benchmark"),
         StageStarted(at_s=1.0, index=0, placements=PLACEMENTS, until=LLMS[:GPUS]),
         *[EngineStarting(at_s=1.0, replica=replica, attempt=1) for replica in replicas],
-        *[EngineReady(at_s=LOAD_S, replica=replica, load_s=LOAD_S - 1, kv_blocks=4096) for replica in replicas],
+        *[
+            EngineReady(at_s=LOAD_S, replica=replica, load_s=LOAD_S - 1, kv_blocks=4096)
+            for replica in replicas
+        ],
     ]
 
 
@@ -130,10 +133,14 @@ def _sample(at_s: float, rng: np.random.Generator) -> Sampled:
 
 def _gpu(index: int, rng: np.random.Generator) -> GpuSample:
     used = int((70 + rng.uniform(0, 2)) * GIB)
-    return GpuSample(index, rng.uniform(0.9, 1.0), used, 80 * GIB, rng.uniform(350, 400), 60 + rng.uniform(0, 6))
+    return GpuSample(
+        index, rng.uniform(0.9, 1.0), used, 80 * GIB, rng.uniform(350, 400), 60 + rng.uniform(0, 6)
+    )
 
 
 def _engine(placement: Placement, rng: np.random.Generator) -> EngineSample:
     running, waiting = (int(count) for count in rng.integers((200, 0), (256, 90)))
     name = placement.replicas[0].name
-    return EngineSample(name, placement.llm, running, waiting, rng.uniform(0.6, 0.9), rng.uniform(2_000, 3_000))
+    return EngineSample(
+        name, placement.llm, running, waiting, rng.uniform(0.6, 0.9), rng.uniform(2_000, 3_000)
+    )

@@ -21,7 +21,9 @@ __all__ = ["Picture", "Terminal"]
 WIDTH, HEIGHT = 80, 24
 PIECE_S = 0.1
 CSI = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])")
-OTHER = re.compile(r"\x1b(?:\[[<=>?][0-9;]*[ -/]*[@-~]|\[[0-9;]*[ -/]+[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[()].|[=>78c])")
+OTHER = re.compile(
+    r"\x1b(?:\[[<=>?][0-9;]*[ -/]*[@-~]|\[[0-9;]*[ -/]+[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[()].|[=>78c])"
+)
 
 
 class Picture:
