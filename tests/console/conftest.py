@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def make_app(sources: FakeSources) -> MakeApp:
         return SamullmApp(sources, Start(**start), theme="dark")  # type: ignore[arg-type]
 
     return make
+
+
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pilot waits at each key until the process has been idle for a while; who waits for what it wants can do without."""
+
+    async def turns(*_: object) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("textual.app.wait_for_idle", turns)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", turns)
 
 
 async def settle(pilot: Pilot[object]) -> None:

@@ -17,7 +17,7 @@ from samullm_tui.console.sources import Vitals
 from samullm_tui.domain.event import ControlReceived
 from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Forecast
-from tests.console.conftest import MakeApp, settle, shown
+from tests.console.conftest import MakeApp, quick_keys, settle, shown
 from tests.console.fakes import RUN, FakeSources, FakeTail, beginning, ending, middle, proposed
 
 APP = Path("/apps/chain-summary.toml")
@@ -216,14 +216,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pilot waits at each key until the process has been idle for a while: here a step waits for what it asks for."""
-
-    async def turns(*_: object) -> None:
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-    monkeypatch.setattr("textual.app.wait_for_idle", turns)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", turns)
+    quick_keys(monkeypatch)
 
 
 def seen(pilot: Pilot[object]) -> object:
