@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import time
@@ -26,8 +25,10 @@ from tests.console.fakes import FakeSources, FakeTail, proposed
 KEYS = sorted({key for action in ACTIONS for key in action.keys.split(",")})
 WORDS = ("start", "stop", "drain", "switch", "stay")
 TYPED = (*"abcXYZ019 ,-[é漢", "backspace", "tab", "f1", "ctrl+w", "ctrl+u")
+RECORDED = RECORDINGS / "three-decisions.jsonl.gz"
 SIZES = ((80, 24), (120, 40), (60, 15), (200, 60), (59, 14), (80, 24))
-STEPS = 300
+LEAVING = frozenset({"back", "quit", "interrupt", "first", "last"})
+STEPS = 450
 LONG_S = float(os.environ.get("SAMULLM_MONKEY_S", "60"))
 """How long each torture seed goes on; issue a long one with SAMULLM_MONKEY_S=1800."""
 MOST_BACKS = 12
@@ -54,14 +55,26 @@ class Monkey:
         self.past: list[str] = []
 
     async def step(self) -> None:
-        kind = self._random.choices(("key", "typed", "word", "world", "size"), (70, 12, 5, 10, 3))[0]
+        kinds = {"works": 45, "key": 25, "typed": 12, "word": 5, "world": 10, "size": 3}
+        (kind,) = self._random.choices(list(kinds), list(kinds.values()))
         if kind in {"world", "size"}:
             await (self._world() if kind == "world" else self._size())
             return
-        keys = {"key": KEYS, "typed": TYPED}.get(kind)
+        keys = {"works": self._working(), "key": KEYS, "typed": TYPED}.get(kind)
         pressed = [self._random.choice(keys)] if keys else [*self._random.choice(WORDS), "enter"]
         self.past += pressed
         await self._pilot.press(*pressed)
+        if self._random.random() < 0.5:
+            await settle(self._pilot)
+
+    def _working(self) -> list[str]:
+        """The keys that work now, without which it would see little; those that go back only now and then."""
+        screen = self._pilot.app.screen
+        assert isinstance(screen, ConsoleScreen)
+        leaves = self._random.random() < 0.2
+        return [
+            action.keys.split(",")[0] for action in screen.available() if leaves or action.id not in LEAVING
+        ] or ["escape"]
 
     async def _size(self) -> None:
         size = self._random.choice(SIZES)
@@ -102,6 +115,19 @@ class Monkey:
         await self._pilot.press("escape")
         self.past.append("(home)")
 
+    def goes_out(self) -> None:
+        """Begins somewhere else."""
+        app = self._pilot.app
+        assert isinstance(app, SamullmApp)
+        place = self._random.choice(("run", "recording", "application"))
+        self.past.append(f"({place})")
+        if place == "run":
+            app.open_run("live")
+        elif place == "recording":
+            app.open_recording(RECORDED)
+        else:
+            app.open_application(Path("/apps/chain-summary.toml"))
+
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,12 +140,12 @@ def world(tmp_path: Path) -> FakeSources:
     sources = FakeSources(tmp_path)
     sources.tail_of_run = FakeTail([*opening(), *second(1, 5)])
     sources.recordings = lambda: sorted(RECORDINGS.glob("*.jsonl.gz"))  # type: ignore[method-assign]
-    sources.folder = lambda run: RECORDINGS / "three-decisions.jsonl.gz"  # type: ignore[method-assign]
+    sources.folder = lambda run: RECORDED  # type: ignore[method-assign]
     return sources
 
 
 STARTS = (
-    Start(recording=RECORDINGS / "three-decisions.jsonl.gz", speed=16.0),
+    Start(recording=RECORDED, speed=16.0),
     Start(run="live"),
     Start(recording=RECORDINGS / "chain-summary-simulated.jsonl.gz", playing=False),
 )
@@ -146,8 +172,7 @@ async def play(sources: FakeSources, seed: int, seconds: float | None = None) ->
             assert isinstance(app.screen, ConsoleScreen), f"after {monkey.past[-60:]}"
             if number % 50 == 49:
                 await monkey.comes_home()
-                app.open_run("live")
-                await asyncio.sleep(0)
+                monkey.goes_out()
         await monkey.comes_home()
     return number + 1
 
