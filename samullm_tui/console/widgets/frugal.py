@@ -1,7 +1,7 @@
 """Repaints that send the changed cells only.
 
 Textual 8.2 paints each changed part of a line from the left edge of its widget on, and colours that stay the same are
-sent again for each piece of text: three times the bytes of a live run.
+sent again for each piece of text: more than four times the bytes of a live run.
 """
 
 from __future__ import annotations
