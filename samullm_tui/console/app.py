@@ -11,12 +11,8 @@ from msgspec import Struct
 from textual.app import App
 
 from samullm_tui.console.keymap import load_keys
-from samullm_tui.console.screens.application import ApplicationScreen
 from samullm_tui.console.screens.base import ConsoleScreen
-from samullm_tui.console.screens.help import HelpScreen, PaletteScreen
 from samullm_tui.console.screens.library import LibraryScreen
-from samullm_tui.console.screens.replay import ReplayScreen
-from samullm_tui.console.screens.run import RunScreen
 from samullm_tui.console.sources import Settings, Sources
 from samullm_tui.console.themes import Theme, load_themes
 from samullm_tui.console.threads import in_thread
@@ -107,9 +103,7 @@ class SamullmApp(App[int], inherit_bindings=False):
         elif self.start.run:
             self.open_run(self.start.run)
         elif self.start.recording:
-            self.push_screen(
-                ReplayScreen(self.start.recording, speed=self.start.speed, playing=self.start.playing)
-            )
+            self.open_recording(self.start.recording, speed=self.start.speed, playing=self.start.playing)
         screen = self.screen
         if self._problems and isinstance(screen, ConsoleScreen):
             more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
@@ -128,26 +122,36 @@ class SamullmApp(App[int], inherit_bindings=False):
         writer = getattr(self._driver, "_writer_thread", None)
         return writer is not None and writer._queue.qsize() > BEHIND_WRITES  # noqa: SLF001
 
-    # Going somewhere
+    # Going somewhere. Screens are imported when they are opened: the library is there sooner.
 
     def open_application(self, path: Path) -> None:
+        from samullm_tui.console.screens.application import ApplicationScreen
+
         self.push_screen(ApplicationScreen(path))
 
     def open_run(self, run: str, *, instead: bool = False) -> None:
         """Shows a run, on top of the present screen or instead of it."""
+        from samullm_tui.console.screens.run import RunScreen
+
         screen = RunScreen(run)
         if instead:
             self.switch_screen(screen)
         else:
             self.push_screen(screen)
 
-    def open_recording(self, path: Path) -> None:
-        self.push_screen(ReplayScreen(path))
+    def open_recording(self, path: Path, *, speed: float = 1.0, playing: bool = True) -> None:
+        from samullm_tui.console.screens.replay import ReplayScreen
+
+        self.push_screen(ReplayScreen(path, speed=speed, playing=playing))
 
     def open_help(self, screen: ConsoleScreen) -> None:
+        from samullm_tui.console.screens.help import HelpScreen
+
         self.push_screen(HelpScreen(screen.NAME))
 
     def open_palette(self, screen: ConsoleScreen) -> None:
+        from samullm_tui.console.screens.help import PaletteScreen
+
         self.push_screen(PaletteScreen(screen))
 
     def resume(self, screen: ConsoleScreen, run: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.worker import WorkerCancelled
 
 from samullm_tui.console.app import SamullmApp, Start
 from samullm_tui.console.screens.base import ConsoleScreen
@@ -44,10 +47,23 @@ def make_app(sources: FakeSources) -> MakeApp:
     return make
 
 
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pilot waits at each key until the process has been idle for a while; who waits for what it wants can do without."""
+
+    async def turns(*_: object) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("textual.app.wait_for_idle", turns)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", turns)
+
+
 async def settle(pilot: Pilot[object]) -> None:
     """Until all that was started has come to an end and is drawn."""
     for _ in range(2):
-        await pilot.app.workers.wait_for_complete()
+        # Work that gave way to newer work of its kind is no failure: that is waited for the next time round.
+        with suppress(WorkerCancelled):
+            await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 
 

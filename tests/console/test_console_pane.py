@@ -5,36 +5,41 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from textual._compositor import Compositor
 
 from samullm_tui.console.layout.text import Line, pad_line
-from samullm_tui.console.widgets.pane import Pane, changed_columns
+from samullm_tui.console.widgets.pane import WORTH_A_JUMP, Pane, changed_spans
 from tests.console.conftest import MakeApp, press, settle
 from tests.console.fakes import RUN, FakeSources, done
 
 STYLES = st.sampled_from(["", "dim", "bad"])
-LINES = st.lists(st.tuples(st.text("ab─中é▒", max_size=8), STYLES), max_size=5).map(
+LINES = st.lists(st.tuples(st.text("ab─中国é▒", max_size=8), STYLES), max_size=5).map(
     lambda line: pad_line(line, 20)
 )
 
 
-def cells(line: Line) -> list[tuple[str, str]]:
-    """Every character with its style, wide ones twice."""
+def cells(line: Line) -> list[tuple[str, int, str]]:
+    """Every character with its style, wide ones as two halves."""
     from rich.cells import cell_len
 
-    return [(c, style) for text, style in line for c in text for _ in range(cell_len(c))]
+    return [(c, half, style) for text, style in line for c in text for half in range(cell_len(c))]
 
 
 @given(LINES, LINES)
-def test_the_changed_columns_hold_every_difference(before: Line, after: Line) -> None:
-    span = changed_columns(before, after)
+@example([("a中b", "")], [("a国b", "")])
+@example([("1" + 17 * "─" + "2", "")], [("3" + 17 * "─" + "4", "")])
+def test_the_changed_spans_hold_every_difference_and_no_long_equal_part(before: Line, after: Line) -> None:
+    spans = changed_spans(before, after)
     old, new = cells(before), cells(after)
-    outside = [i for i in range(20) if span is None or not span[0] <= i < span[1]]
-    assert all(old[i] == new[i] for i in outside)
-    if span is not None:
-        assert old[span[0]] != new[span[0]] or old[span[1] - 1] != new[span[1] - 1]
+    inside = {i for first, end in spans for i in range(first, end)}
+    assert all(old[i] == new[i] for i in range(len(old)) if i not in inside)
+    for first, end in spans:
+        assert old[first] != new[first]
+        assert old[end - 1] != new[end - 1]
+        same = "".join("=" if a == b else "≠" for a, b in zip(old[first:end], new[first:end], strict=True))
+        assert "=" * WORTH_A_JUMP not in same
 
 
 class Painted:

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from samullm_tui.console.actions import Action, available, bindings_of, is_text
 from samullm_tui.console.layout.keyline import key_line
 from samullm_tui.console.layout.text import Line, pad_line, spread
+from samullm_tui.console.widgets.frugal import FrugalCompositor
 from samullm_tui.console.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
 
     def __init__(self) -> None:
         super().__init__()
+        self._compositor = FrugalCompositor()
         self._message: tuple[str, str] | None = None
         self.title_pane = Pane(lambda width, _: [self._title(width)], self._theme, id="title")
         self.body_pane = Pane(self.body, self._theme, id="body")

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 
 from samullm_tui.console.layout.text import Line, Segment
-from samullm_tui.console.screens.report import ReportScreen
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.library import Entry, Preview, RecordingHead, library_body, matching
 from samullm_tui.domain.errors import SamullmError
-from samullm_tui.journal.timeline import Timeline
 
 if TYPE_CHECKING:
+    from samullm_tui.journal.timeline import Timeline
     from samullm_tui.supervisor.runs import RunSummary
 
 __all__ = ["LibraryScreen"]
@@ -159,6 +158,8 @@ class LibraryScreen(ListScreen):
             self.run_worker(self._report(self.chosen), exclusive=True, group="report")
 
     async def _report(self, entry: Entry) -> None:
+        from samullm_tui.console.screens.report import ReportScreen
+
         try:
             timeline = await in_thread(self.console.sources.timeline, entry.path)
         except SamullmError as error:

@@ -18,30 +18,42 @@ from samullm_tui.console.layout.text import Line, pad_line
 if TYPE_CHECKING:
     from samullm_tui.console.themes import Theme
 
-__all__ = ["Draw", "Pane", "changed_columns"]
+__all__ = ["WORTH_A_JUMP", "Draw", "Pane", "changed_spans"]
 
 Draw = Callable[[int, int], Sequence[Line]]
 """(width, height in cells) → lines. Fewer lines than the height are fine, more are cut."""
 
+WORTH_A_JUMP = 12
+"""So many equal cells are skipped; over fewer it costs more bytes to move the cursor than to paint them again."""
 
-def changed_columns(before: Line, after: Line) -> tuple[int, int] | None:
-    """First and last + 1 column in which two lines of equal width differ; None where they are equal."""
+
+def changed_spans(before: Line, after: Line) -> list[tuple[int, int]]:
+    """The parts in which two lines of equal width differ: first and last + 1 column of each, from the left."""
     if before == after:
-        return None
-    old, new = _cells(before), _cells(after)
-    different = [i for i, (a, b) in enumerate(zip_longest(old, new)) if a != b]
-    return (different[0], different[-1] + 1) if different else None
+        return []
+    spans: list[tuple[int, int]] = []
+    for i, (old, new) in enumerate(zip_longest(_cells(before), _cells(after))):
+        if old == new:
+            continue
+        if spans and i - spans[-1][1] < WORTH_A_JUMP:
+            spans[-1] = (spans[-1][0], i + 1)
+        else:
+            spans.append((i, i + 1))
+    return spans
 
 
 def _cells(line: Line) -> list[tuple[str, str]]:
-    """One entry for each cell: a wide character fills two, marks without width join the one before."""
+    """One entry for each cell: a wide character fills two, marks without width join the one before.
+
+    The halves of a wide character are told apart, and from those of others: they are painted together.
+    """
     cells: list[tuple[str, str]] = []
     for text, style in line:
         for character in text:
             size = cell_len(character)
             if size == 0 and cells:
                 cells[-1] = (cells[-1][0] + character, style)
-            cells += [(character, style), *[("", style)] * (size - 1)] if size else []
+            cells += [(half * ">" + character, style) for half in range(size)]
     return cells
 
 
@@ -77,9 +89,9 @@ class Pane(Widget):
             self.refresh()
             return
         regions = [
-            Region(span[0], y, span[1] - span[0], 1)
+            Region(first, y, end - first, 1)
             for y, (old, new) in enumerate(zip(before, drawn, strict=True))
-            if (span := changed_columns(old, new))
+            for first, end in changed_spans(old, new)
         ]
         if regions:
             self.refresh(*regions)
