@@ -22,7 +22,7 @@ from samullm_tui.supervisor.running import RunningState
 
 __all__ = ["situation"]
 
-DRAWS, FEW_DRAWS = 8, 3
+DRAWS, FEW_DRAWS = 16, 3
 LARGE_REQUESTS = 20_000
 """From so many open requests on few draws are made: the end hardly differs between them."""
 OVERDUE = 0.1
