@@ -102,7 +102,8 @@ class _Compared:
             self._option(one.what, one.stages, one.planner, *self._ends(one.stages, self.fresh))
             for one in (self.stay, *self.best()[: self.shown])
         )
-        return stay, sorted(others, key=lambda option: (option.mean_s, option.loads))
+        possible = [option for option in others if math.isfinite(option.mean_s)]
+        return stay, sorted(possible, key=lambda option: (option.mean_s, option.loads))
 
     def add(self, plan: Plan) -> float:
         """When the plan ends, in the mean; inf when it never does, or is given up because others end much sooner."""

@@ -313,6 +313,20 @@ def test_answers_that_still_run_count_or_the_short_ones_would_be_all() -> None:
     assert mean_drawn(seen) > 1.15 * ended.mean()
 
 
+def test_draws_differ_by_more_than_chance_while_little_is_known_of_the_lengths() -> None:
+    some, plan = alone()
+    _, (before, after), _ = looked_at(case_of(some), plan, (2, 18))
+
+    def spread(seen: Situation) -> float:
+        """Of the draws' mean lengths, over that of as many independent lengths."""
+        fresh = ~seen.progress.done & (seen.progress.generated == 0)
+        draws = np.array([draw[fresh] for draw in seen.draws])
+        return float(draws.mean(axis=1).std(ddof=1) / (draws.std() / np.sqrt(fresh.sum())))
+
+    assert spread(before) > 2.5
+    assert spread(after) < 0.7 * spread(before)
+
+
 # --- speeds ---
 
 
