@@ -52,8 +52,7 @@ def situation(
     seen = _seen(inputs, state, stats)
     if draws is None:
         draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
-    beliefs = believed(problem.table, inputs.dists, seen)
-    drawn = tuple(draw_rest(problem.table, beliefs, inputs.context, seen, rng) for _ in range(draws))
+    drawn = _draws(inputs, problem, seen, draws, rng)
     return Situation(
         problem=problem,
         progress=Progress(
@@ -68,6 +67,19 @@ def situation(
         draws=drawn,
         unusable=_unusable(state),
     )
+
+
+def _draws(
+    inputs: ForecastInputs, problem: Problem, seen: Seen, count: int, rng: np.random.Generator
+) -> tuple[IntArray, ...]:
+    """Of the distributions to expect, and as many each of distributions of its own that may be the true ones: what the
+    first ones choose is confirmed by those.
+    """
+    beliefs = believed(problem.table, inputs.dists, seen)
+    expected = {name: belief.expected(families=False) for name, belief in beliefs.items()}
+    possible = ({name: belief.draw(rng) for name, belief in beliefs.items()} for _ in range(count // 2))
+    dists = (*[expected] * (count - count // 2), *possible)
+    return tuple(draw_rest(problem.table, one, inputs.context, seen, rng) for one in dists)
 
 
 def _counts(state: RunningState, engine: Serving) -> bool:

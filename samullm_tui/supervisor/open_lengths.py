@@ -2,8 +2,8 @@
 
 The requests that finish first are the short ones. Those that still run therefore count as well: as longer than what they
 have. Beyond what they show, the shape of the prior is kept: a batch that began together tells nothing of its tail, and a
-family fitted to the short half of it makes up a tail that is far too long. Each draw has distributions of its own, as they
-may be, gives a running request a length beyond its tokens, and caps as the forecast's draws do.
+family fitted to the short half of it makes up a tail that is far too long. A draw gives a running request a length beyond
+its tokens, and caps as the forecast's draws do.
 """
 
 from __future__ import annotations
@@ -57,19 +57,17 @@ def believed(
 
 def draw_rest(
     table: RequestTable,
-    beliefs: Mapping[str, Posterior],
+    dists: Mapping[str, LengthDistribution],
     context: IntArray,
     seen: Seen,
     rng: np.random.Generator,
 ) -> IntArray:
     """[n] whole output tokens: of what is done those that it has, of what runs more than it has.
 
-    Each call draws the distributions first, so that how little is known of them shows between the draws.
-    `context` as in `lengths.draw.draw`. The tokens of what runs must be under all caps.
+    `dists` of each LLM with open requests; `context` as in `lengths.draw.draw`. The tokens of what runs must be under all caps.
     """
     fixed = np.where(seen.done, np.maximum(seen.tokens, 1), table.known_tokens)
     begun = ~seen.done & (seen.tokens > 0)
-    dists = {name: belief.draw(rng) for name, belief in beliefs.items()}
     for index, name in enumerate(table.llm_names):
         mine = np.flatnonzero(begun & (table.llm == index) & (table.known_tokens < 0))
         if len(mine):
