@@ -23,8 +23,9 @@ from samullm_tui.supervisor.running import RunningState
 __all__ = ["situation"]
 
 DRAWS, FEW_DRAWS = 16, 3
-LARGE_REQUESTS = 20_000
-"""From so many open requests on few draws are made: the end hardly differs between them."""
+DRAWN_REQUESTS = 200_000
+"""With many open requests fewer draws are made, of so many lengths in all: the end hardly differs between them, and a
+decision must not take much more than a second."""
 OVERDUE = 0.1
 """Of its load an engine is expected to take that is not ready when it should be."""
 
@@ -51,7 +52,7 @@ def situation(
     problem = corrected(inputs.problem, state.watch)
     seen = _seen(inputs, state, stats)
     if draws is None:
-        draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
+        draws = min(DRAWS, max(FEW_DRAWS, DRAWN_REQUESTS // max(1, ledger.open_requests)))
     drawn = _draws(inputs, problem, seen, draws, rng)
     return Situation(
         problem=problem,
