@@ -20,7 +20,7 @@ from samullm_tui.supervisor.pace import corrected
 from samullm_tui.supervisor.running import EngineState as Serving
 from samullm_tui.supervisor.running import RunningState
 
-__all__ = ["situation"]
+__all__ = ["draws_for", "situation"]
 
 DRAWS, FEW_DRAWS = 16, 3
 DRAWN_REQUESTS = 200_000
@@ -52,7 +52,7 @@ def situation(
     problem = corrected(inputs.problem, state.watch)
     seen = _seen(inputs, state, stats)
     if draws is None:
-        draws = min(DRAWS, max(FEW_DRAWS, DRAWN_REQUESTS // max(1, ledger.open_requests)))
+        draws = draws_for(ledger.open_requests)
     drawn = _draws(inputs, problem, seen, draws, rng)
     return Situation(
         problem=problem,
@@ -68,6 +68,11 @@ def situation(
         draws=drawn,
         unusable=_unusable(state),
     )
+
+
+def draws_for(open_requests: int) -> int:
+    """How many draws a decision about so many open requests gets."""
+    return min(DRAWS, max(FEW_DRAWS, DRAWN_REQUESTS // max(1, open_requests)))
 
 
 def _draws(
