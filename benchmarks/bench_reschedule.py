@@ -58,7 +58,8 @@ FACTORS = (0.6, 1.8)
 TAIL = 0.8
 """Of the logarithm by which each length is multiplied, the mean kept."""
 SPEEDS = 0.2
-CONTEXT = 1600
+CONTEXT, ROOM = 1600, 16
+"""An answer that fills the context leaves the request that it is fed into no room, and ends in an error."""
 UNLIKE = 1e-3
 SEARCH_REQUESTS = 500_000
 EFFORT = 150_000
@@ -157,7 +158,10 @@ def _run(seed: int, margin: Margin) -> Result:
     kind = KINDS[(seed // len(APPLICATIONS)) % len(KINDS)]
     inputs, plan = _planned(number)
     rng = np.random.default_rng([seed, 2])
-    lengths = draw(inputs.problem.table, _true_lengths(inputs, kind, rng), inputs.context, rng)
+    table = inputs.problem.table
+    most = inputs.context[table.llm] - table.prompt_tokens - ROOM
+    drawn = draw(table, _true_lengths(inputs, kind, rng), inputs.context, rng)
+    lengths = np.maximum(1, np.minimum(drawn, most))
     llms = _true_models(inputs.problem.llms, rng) if kind == "speeds ± 20 %" else inputs.problem.llms
     case = Case(inputs.problem, inputs.dists, inputs.context, lengths, llms, UNLIKE)
     static_s = run_case(case, plan, _sample)

@@ -23,11 +23,11 @@ from samullm_tui.forecast.plans import draws_of, make_forecast
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.planner.reschedule import Situation, Verdict, forecast_rest, reconsider
 from samullm_tui.simulate.application import Problem, Progress, idle, simulate_stage
+from samullm_tui.supervisor.belief import draws_for
 from samullm_tui.workload.requests import Workload
 
 CLUSTER = "a100-80g:8"
 SKEW = 1.3
-DRAWS = 8
 TIMES = 3
 T = TypeVar("T")
 
@@ -118,13 +118,14 @@ def _after(inputs: ForecastInputs, plan: Plan, stages: int) -> Situation:
 def _situation(
     inputs: ForecastInputs, progress: Progress, running: frozenset[Replica], at_s: float, rest: Plan
 ) -> Situation:
+    open_requests = int((~progress.done).sum())
     draws = tuple(
         np.where(
             progress.done,
             progress.generated,
             np.maximum(_skewed(inputs.problem, draw), progress.generated + 1),
         )
-        for draw in draws_of(inputs, (0, 2), DRAWS)
+        for draw in draws_of(inputs, (0, 2), draws_for(open_requests))
     )
     return Situation(inputs.problem, progress, running, at_s, rest.stages, draws)
 

@@ -20,7 +20,7 @@ observed median differs from the prior's by more than chance, the prior's length
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from samullm_tui.lengths.answers import MOST_TOKENS, Answers
 from samullm_tui.lengths.distribution import ROUNDING, FloatArray, LengthDistribution, Strata, Tail, from_pmf
 from samullm_tui.lengths.survival import continue_tail, kaplan_meier, measured_shares, with_tail
 
-__all__ = ["STRENGTH", "blend", "scale_shift"]
+__all__ = ["STRENGTH", "Posterior", "blend", "posterior", "scale_shift"]
 
 STRENGTH = 10.0
 """Answers that a prior counts as. Of 5 to 300, the least held-out error on the measured sets: other prompts to the
@@ -54,43 +54,107 @@ def blend(
     Strata of the prior are blended each with the answers to prompts of their lengths. `samples` counts the observed
     answers only. Without answers it is the prior itself.
     """
-    if not len(answers):
-        return prior
-    blended = _blend(prior, answers, source, min(strength, prior.samples), shift=shift, families=families)
-    if prior.strata is None:
-        return blended
-    known = answers.where(answers.prompt_tokens >= 0)
-    place = prior.strata.index_of(known.prompt_tokens)
-    parts = tuple(
-        blend(part, known.where(place == k), source=source, strength=strength, shift=shift, families=families)
-        for k, part in enumerate(prior.strata.distributions)
+    return posterior(prior, answers, source=source, strength=strength, shift=shift).expected(
+        families=families
     )
-    return replace(blended, strata=Strata(prior.strata.edges, parts))
 
 
-def _blend(
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """What a prior and answers say together. Make one with `posterior`.
+
+    prior     before a change of scale where there are no answers, else after it
+    lengths   [k] those of the prior and of the answers that ended
+    ending    [k] answers that ended there, those that the prior counts as included
+    at_risk   [k] answers of at least that length, likewise
+    parts     that of each of the prior's strata
+    """
+
+    prior: LengthDistribution
+    answers: Answers
+    source: str
+    strength: float
+    lengths: IntArray
+    ending: FloatArray
+    at_risk: FloatArray
+    parts: tuple[Posterior, ...]
+
+    def expected(self, *, families: bool = True) -> LengthDistribution:
+        """The distribution to expect; see `blend`."""
+        if not len(self.answers):
+            return self.prior
+        made = self._made(self.ending)
+        made = _continued(made, self.answers, self.strength) if families else made
+        return self._with([part.expected(families=families) for part in self.parts], self._marked(made))
+
+    def draw(self, rng: np.random.Generator) -> LengthDistribution:
+        """One that may be the true one.
+
+        Up to the longest answer seen hazards are independent,
+
+            hazard(t) ~ Beta(ending(t), at risk(t) - ending(t)),
+
+        as the posterior of a Dirichlet process has them given right-censored answers (Hjort 1990); beyond it the shape
+        is the prior's, stretched by a factor: a Dirichlet process has hardly any lengths there, and all that goes on so
+        long would end at the same one.
+        """
+        parts = [part.draw(rng) for part in self.parts]
+        made = self._marked(self._made(self._drawn(rng))) if len(self.answers) else self.prior
+        seen = int(self.answers.tokens.max(initial=0))
+        return self._with(parts, _stretched(made, seen, self.strength, rng))
+
+    def _drawn(self, rng: np.random.Generator) -> FloatArray:
+        """[k] what takes the place of `ending`."""
+        seen = self.lengths <= self.answers.tokens.max()
+        some = np.flatnonzero(seen & (self.ending > 0) & (self.ending < self.at_risk))
+        ending, at_risk = self.ending[some], self.at_risk[some]
+        drawn = self.ending.copy()
+        drawn[some] = at_risk * rng.beta(ending, at_risk - ending)
+        return drawn
+
+    def _made(self, ending: FloatArray) -> LengthDistribution:
+        outlived = _survival(ending, self.at_risk)
+        shares: FloatArray = -np.diff(outlived, prepend=1.0)
+        left = _left(outlived, self.answers, self.lengths)
+        return with_tail(self.prior.name, self.lengths, shares, left, self.answers, source=self.source)
+
+    def _marked(self, made: LengthDistribution) -> LengthDistribution:
+        return _open(made, self.prior, self.answers)
+
+    def _with(self, parts: list[LengthDistribution], made: LengthDistribution) -> LengthDistribution:
+        strata = self.prior.strata
+        return made if strata is None else replace(made, strata=Strata(strata.edges, tuple(parts)))
+
+
+def posterior(
     prior: LengthDistribution,
     answers: Answers,
-    source: str,
-    strength: float,
     *,
-    shift: bool,
-    families: bool,
-) -> LengthDistribution:
-    if shift:
-        prior = _scaled(prior, scale_shift(prior, answers))
+    source: str,
+    strength: float = STRENGTH,
+    shift: bool = True,
+) -> Posterior:
+    """Of `prior` given `answers`; see `blend`."""
+    parts: tuple[Posterior, ...] = ()
+    if prior.strata is not None:
+        known = answers.where(answers.prompt_tokens >= 0)
+        place = prior.strata.index_of(known.prompt_tokens)
+        parts = tuple(
+            posterior(part, known.where(place == k), source=source, strength=strength, shift=shift)
+            for k, part in enumerate(prior.strata.distributions)
+        )
+    strength = min(strength, prior.samples)
+    if shift and len(answers):
+        prior = replace(_scaled(prior, scale_shift(prior, answers)), strata=prior.strata)
     ended, ends = np.unique(answers.tokens[answers.ended], return_counts=True)
     lengths = np.union1d(prior.tokens, ended)
     survival = 1.0 - prior.cdf(np.append(0, lengths))
     survival[-1] = 0.0
-    mass = strength * (survival[:-1] - survival[1:])
-    died = np.zeros(len(lengths))
-    died[np.searchsorted(lengths, ended)] = ends
-    at_risk = len(answers) - np.searchsorted(np.sort(answers.tokens), lengths, side="left")
-    outlived = _survival(mass + died, strength * survival[:-1] + at_risk)
-    shares: FloatArray = -np.diff(outlived, prepend=1.0)
-    made = with_tail(prior.name, lengths, shares, _left(outlived, answers, lengths), answers, source=source)
-    return _open(_continued(made, answers, strength) if families else made, prior, answers)
+    ending = strength * (survival[:-1] - survival[1:])
+    ending[np.searchsorted(lengths, ended)] += ends
+    longer = len(answers) - np.searchsorted(np.sort(answers.tokens), lengths, side="left")
+    at_risk = strength * survival[:-1] + longer
+    return Posterior(prior, answers, source, strength, lengths, ending, at_risk, parts)
 
 
 def _survival(ending: FloatArray, at_risk: FloatArray) -> FloatArray:
@@ -158,6 +222,26 @@ def scale_shift(prior: LengthDistribution, answers: Answers) -> float:
     if abs(min(reached, float(observed.cdf(here))) - expected) < SIGNIFICANT * error:
         return 1.0
     return float((here / int(prior.quantile(level))) ** (n / (n + SHIFT_ANSWERS)))
+
+
+def _stretched(
+    dist: LengthDistribution, seen: int, strength: float, rng: np.random.Generator
+) -> LengthDistribution:
+    """`dist` with its lengths beyond `seen` tokens stretched from there by a factor whose mean is 1.
+
+    They are known as well as `strength` answers tell them: it is the mean of so many over the mean of all.
+    """
+    beyond = np.searchsorted(dist.tokens, seen, side="right")
+    shares = np.diff(dist.cumulative, prepend=0.0)
+    rest = float(shares[beyond:].sum())
+    if rest <= ROUNDING:
+        return dist
+    excess, weights = dist.tokens[beyond:] - seen, shares[beyond:] / rest
+    factor = rng.choice(excess, max(1, round(strength)), p=weights).mean() / (excess @ weights)
+    lengths = np.clip(np.rint(seen + excess * factor), seen + 1, MOST_TOKENS).astype(np.int64)
+    tokens = np.append(dist.tokens[:beyond], lengths)
+    stretched = from_pmf(dist.name, tokens, shares, source=dist.source, samples=dist.samples)
+    return replace(dist, tokens=stretched.tokens, cumulative=stretched.cumulative)
 
 
 def _scaled(prior: LengthDistribution, factor: float) -> LengthDistribution:

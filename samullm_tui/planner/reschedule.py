@@ -9,6 +9,7 @@ import numpy as np
 
 from samullm_tui.domain.errors import PlacementError, PlanError
 from samullm_tui.domain.plan import Plan, PlannedStage, Replica, Stage
+from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.alternatives import Alternatives
 from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.replay import STAGE_SERVED, Replays
@@ -37,6 +38,8 @@ def reconsider(
 ) -> Verdict:
     """Staying against the best alternatives, each simulated whole on the same draws. The same for the same `rng`.
 
+    What is worth it on the first draws must be so on the others too, where there are more.
+
     `requests` bounds the effort, in requests simulated. Never raises for what has become of the run: where nothing can
     go on, everything ends at inf and staying is the answer.
     """
@@ -49,7 +52,10 @@ def reconsider(
             ways.judge(schedule, compared.add(plan))
             if compared.replays.served >= SIMULATING * requests:
                 break
-    return weighed(situation, compared.stay, compared.best(), margin)
+    verdict = weighed(situation, compared.stay, compared.best(), margin)
+    if not verdict.chosen or not math.isfinite(compared.stay.mean_s) or not compared.fresh:
+        return verdict
+    return weighed(situation, *compared.anew(), margin)
 
 
 def _task(situation: Situation) -> Task | None:
@@ -73,8 +79,9 @@ class _Compared:
         each = int((~situation.progress.done).sum()) + STAGE_SERVED * max(1, len(stages))
         few = max(LEAST_DRAWS, min(MOST_DRAWS, int(SIMULATING * requests / each / TRIED)))
         self.draws = situation.draws[:few]
+        self.fresh = situation.draws[few:]
         self.shown = SHOWN if few > LEAST_DRAWS else 1
-        ends_s, traces = self._ends(stages)
+        ends_s, traces = self._ends(stages, self.draws)
         self.stay = self._option("stay", stages, "", ends_s, traces)
         self._found: dict[frozenset[Replica], Option] = {}
         self._seen = {_what(stages): self.stay.mean_s}
@@ -89,6 +96,15 @@ class _Compared:
         """The alternatives, best first."""
         return sorted(self._found.values(), key=lambda option: (option.mean_s, option.loads))[:MOST]
 
+    def anew(self) -> tuple[Option, list[Option]]:
+        """To stay, and the best few, on the draws that did not choose them: the best of many on few draws is partly luck."""
+        stay, *others = (
+            self._option(one.what, one.stages, one.planner, *self._ends(one.stages, self.fresh))
+            for one in (self.stay, *self.best()[: self.shown])
+        )
+        possible = [option for option in others if math.isfinite(option.mean_s)]
+        return stay, sorted(possible, key=lambda option: (option.mean_s, option.loads))
+
     def add(self, plan: Plan) -> float:
         """When the plan ends, in the mean; inf when it never does, or is given up because others end much sooner."""
         stages = rest_of(plan.stages, self.situation.unfinished)
@@ -98,7 +114,7 @@ class _Compared:
         return self._seen[what]
 
     def _compare(self, stages: tuple[Stage, ...], planner: str) -> float:
-        ends_s, traces = self._ends(stages, limited=len(self._found) >= self.shown)
+        ends_s, traces = self._ends(stages, self.draws, limited=len(self._found) >= self.shown)
         if len(ends_s) < len(self.draws) or not all(map(math.isfinite, ends_s)):
             return math.inf
         first, end_s = frozenset(stages[0].replicas), float(np.mean(ends_s))
@@ -108,13 +124,13 @@ class _Compared:
         return end_s
 
     def _ends(
-        self, stages: tuple[Stage, ...], *, limited: bool = False
+        self, stages: tuple[Stage, ...], draws: Sequence[IntArray], *, limited: bool = False
     ) -> tuple[list[float], list[PlanTrace | None]]:
         """For one draw after another, until it is hopeless if `limited`."""
         ends_s: list[float] = []
         traces: list[PlanTrace | None] = []
         plan = Plan(planner="", stages=stages)
-        for draw in self.draws:
+        for draw in draws:
             try:
                 traces.append(self.replays.trace(plan, draw))
             except PlanError:

@@ -19,6 +19,8 @@ from samullm_tui.simulate.problem import EngineState
 
 __all__ = ["Situation", "forecast_rest", "open_part", "rest_of", "stages_left"]
 
+FORECAST_DRAWS = 8
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -58,11 +60,11 @@ class Situation:
 
 
 def forecast_rest(situation: Situation) -> tuple[float, ...]:
-    """When the run ends with the plan in force, on the run's clock in seconds, for each draw; inf where the plan cannot
-    finish everything.
+    """When the run ends with the plan in force, on the run's clock in seconds, for each of the first draws; inf where
+    the plan cannot finish everything.
     """
     rest, stages = open_part(situation), stages_left(situation)
-    return tuple(_end_s(rest, Plan(planner="", stages=stages), draw) for draw in rest.draws)
+    return tuple(_end_s(rest, Plan(planner="", stages=stages), draw) for draw in rest.draws[:FORECAST_DRAWS])
 
 
 def _end_s(situation: Situation, plan: Plan, draw: IntArray) -> float:

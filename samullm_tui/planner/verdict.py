@@ -48,7 +48,8 @@ class Option:
 
     what     words for the operator
     stages   the first is entered at once
-    ends_s   one for each of the draws it was simulated on, the first ones of the situation; inf: never
+    ends_s   one for each of the draws it was simulated on, the same ones for all options: the first of the situation, or
+             those after them; inf: never
     cost_s   seconds of loading until its new engines serve, 0 when none starts now
     loads    engines that it starts in all
     planned, spans   its stages and engines in the draw whose end is the (lower) median; empty when it never ends

@@ -20,11 +20,12 @@ from samullm_tui.supervisor.pace import corrected
 from samullm_tui.supervisor.running import EngineState as Serving
 from samullm_tui.supervisor.running import RunningState
 
-__all__ = ["situation"]
+__all__ = ["draws_for", "situation"]
 
-DRAWS, FEW_DRAWS = 8, 3
-LARGE_REQUESTS = 20_000
-"""From so many open requests on few draws are made: the end hardly differs between them."""
+DRAWS, FEW_DRAWS = 16, 3
+DRAWN_REQUESTS = 200_000
+"""With many open requests fewer draws are made, of so many lengths in all: the end hardly differs between them, and a
+decision must not take much more than a second."""
 OVERDUE = 0.1
 """Of its load an engine is expected to take that is not ready when it should be."""
 
@@ -51,9 +52,8 @@ def situation(
     problem = corrected(inputs.problem, state.watch)
     seen = _seen(inputs, state, stats)
     if draws is None:
-        draws = DRAWS if ledger.open_requests < LARGE_REQUESTS else FEW_DRAWS
-    beliefs = believed(problem.table, inputs.dists, seen)
-    drawn = tuple(draw_rest(problem.table, beliefs, inputs.context, seen, rng) for _ in range(draws))
+        draws = draws_for(ledger.open_requests)
+    drawn = _draws(inputs, problem, seen, draws, rng)
     return Situation(
         problem=problem,
         progress=Progress(
@@ -68,6 +68,24 @@ def situation(
         draws=drawn,
         unusable=_unusable(state),
     )
+
+
+def draws_for(open_requests: int) -> int:
+    """How many draws a decision about so many open requests gets."""
+    return min(DRAWS, max(FEW_DRAWS, DRAWN_REQUESTS // max(1, open_requests)))
+
+
+def _draws(
+    inputs: ForecastInputs, problem: Problem, seen: Seen, count: int, rng: np.random.Generator
+) -> tuple[IntArray, ...]:
+    """Of the distributions to expect, and as many each of distributions of its own that may be the true ones: what the
+    first ones choose is confirmed by those.
+    """
+    beliefs = believed(problem.table, inputs.dists, seen)
+    expected = {name: belief.expected(families=False) for name, belief in beliefs.items()}
+    possible = ({name: belief.draw(rng) for name, belief in beliefs.items()} for _ in range(count // 2))
+    dists = (*[expected] * (count - count // 2), *possible)
+    return tuple(draw_rest(problem.table, one, inputs.context, seen, rng) for one in dists)
 
 
 def _counts(state: RunningState, engine: Serving) -> bool:

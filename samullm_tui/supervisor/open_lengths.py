@@ -2,7 +2,8 @@
 
 The requests that finish first are the short ones. Those that still run therefore count as well: as longer than what they
 have. Beyond what they show, the shape of the prior is kept: a batch that began together tells nothing of its tail, and a
-family fitted to the short half of it makes up a tail that is far too long. A draw gives a running request a length beyond its tokens, and caps as the forecast's draws do.
+family fitted to the short half of it makes up a tail that is far too long. A draw gives a running request a length beyond
+its tokens, and caps as the forecast's draws do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from samullm_tui.domain.request import IntArray, RequestTable
 from samullm_tui.lengths.answers import Answers, BoolArray
-from samullm_tui.lengths.blend import blend
+from samullm_tui.lengths.blend import Posterior, posterior
 from samullm_tui.lengths.distribution import LengthDistribution
 from samullm_tui.lengths.draw import draw
 from samullm_tui.lengths.residual import sample_residual
@@ -42,35 +43,34 @@ class Seen:
 
 def believed(
     table: RequestTable, priors: Mapping[str, LengthDistribution], seen: Seen
-) -> dict[str, LengthDistribution]:
-    """The lengths to expect of further answers of each LLM that has open requests. Known ones say nothing about others."""
+) -> dict[str, Posterior]:
+    """What is known of further answers of each LLM that has open requests. Known ones say nothing about others."""
     drawn = table.known_tokens < 0
-    beliefs = dict(priors)
+    beliefs: dict[str, Posterior] = {}
     for index in np.unique(table.llm[drawn & ~seen.done]).tolist():
         name = table.llm_names[index]
         mine = np.flatnonzero(drawn & (seen.tokens > 0) & (table.llm == index))
-        if len(mine):
-            answers = Answers(seen.tokens[mine], seen.ended[mine], seen.prompts[mine])
-            beliefs[name] = blend(priors[name], answers, source=SOURCE, families=False)
+        answers = Answers(seen.tokens[mine], seen.ended[mine], seen.prompts[mine])
+        beliefs[name] = posterior(priors[name], answers, source=SOURCE)
     return beliefs
 
 
 def draw_rest(
     table: RequestTable,
-    beliefs: Mapping[str, LengthDistribution],
+    dists: Mapping[str, LengthDistribution],
     context: IntArray,
     seen: Seen,
     rng: np.random.Generator,
 ) -> IntArray:
     """[n] whole output tokens: of what is done those that it has, of what runs more than it has.
 
-    `context` as in `lengths.draw.draw`. The tokens of what runs must be under all caps.
+    `dists` of each LLM with open requests; `context` as in `lengths.draw.draw`. The tokens of what runs must be under all caps.
     """
     fixed = np.where(seen.done, np.maximum(seen.tokens, 1), table.known_tokens)
     begun = ~seen.done & (seen.tokens > 0)
     for index, name in enumerate(table.llm_names):
         mine = np.flatnonzero(begun & (table.llm == index) & (table.known_tokens < 0))
         if len(mine):
-            fixed[mine] = sample_residual(beliefs[name], seen.tokens[mine], rng, seen.prompts[mine])
-    lengths = draw(replace(table, known_tokens=fixed), beliefs, context, rng)
+            fixed[mine] = sample_residual(dists[name], seen.tokens[mine], rng, seen.prompts[mine])
+    lengths = draw(replace(table, known_tokens=fixed), dists, context, rng)
     return np.where(seen.done, seen.tokens, np.maximum(lengths, seen.tokens + begun))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samullm_tui.lengths.answers import Answers
-from samullm_tui.lengths.blend import blend, scale_shift
+from samullm_tui.lengths.blend import blend, posterior, scale_shift
 from samullm_tui.lengths.distribution import LengthDistribution, Strata, from_samples
 from samullm_tui.lengths.residual import residual_mean, sample_residual
 from samullm_tui.lengths.survival import kaplan_meier
@@ -192,3 +192,60 @@ def test_without_families_a_batch_that_still_runs_keeps_the_shape_of_the_prior_b
     shares = [np.diff(one.cdf(np.append(now, prior.tokens[beyond]))) for one in (prior, blended)]
     assert shares[1] / shares[1].sum() == pytest.approx(shares[0] / shares[0].sum())
     assert blended.max == prior.max
+
+
+def drawn(prior: LengthDistribution, answers: Answers, count: int = 400) -> list[LengthDistribution]:
+    rng = np.random.default_rng(0)
+    found = posterior(prior, answers, source="test", shift=False)
+    return [found.draw(rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("n", [5, 500])
+def test_draws_differ_as_much_as_the_answers_leave_open(n: int) -> None:
+    """Of whole answers the share up to a length is Beta distributed, with the prior's answers among the observed."""
+    prior = from_samples("x", np.arange(1, 201), source="prior")
+    answers = Answers.of([*np.linspace(50, 150, n).astype(int), 200])
+    expected = float(blended(prior, answers).cdf(100))
+    shares = [float(one.cdf(100)) for one in drawn(prior, answers)]
+    spread = np.sqrt(expected * (1 - expected) / (len(answers) + 10 + 1))
+    assert np.mean(shares) == pytest.approx(expected, abs=4 * spread / np.sqrt(len(shares)))
+    assert np.std(shares) == pytest.approx(spread, rel=0.15)
+
+
+def test_answers_that_still_run_leave_the_rest_as_open_as_it_is() -> None:
+    """All that is known of 50 is that they are longer: the shares of shorter ones differ less than without them."""
+    prior = from_samples("x", np.arange(1, 201), source="prior")
+    ended = Answers.of([20, 40, 60, 80])
+    running = Answers.of([20, 40, 60, 80, *[60] * 50], [True] * 4 + [False] * 50)
+    few, many = ([float(one.cdf(60)) for one in drawn(prior, some)] for some in (ended, running))
+    assert np.mean(many) < 0.2 < np.mean(few)
+    assert np.std(many) < 0.6 * np.std(few)
+    assert np.mean(many) == pytest.approx(float(blended(prior, running).cdf(60)), abs=0.01)
+
+
+def test_what_no_answer_reached_is_as_long_as_the_prior_says_in_the_mean_and_longer_or_shorter_in_a_draw() -> (
+    None
+):
+    prior = from_samples("x", np.arange(1, 201), source="prior")
+    for answers, seen in (
+        (Answers.of([]), 0),
+        (Answers.of([30] * 40 + [100] * 40, [True] * 40 + [False] * 40), 100),
+    ):
+        expected = residual_mean(blended(prior, answers), [seen])[0] - seen
+        excess = np.array([residual_mean(one, [seen])[0] - seen for one in drawn(prior, answers)])
+        assert excess.mean() == pytest.approx(expected, rel=0.04)
+        # As that of ten answers: the excess of the prior is uniform.
+        assert excess.std() == pytest.approx(expected / np.sqrt(3 * 10), rel=0.15)
+
+
+def test_draws_have_strata_of_their_own() -> None:
+    short, long = from_samples("s", [10] * 50, source="t"), from_samples("l", [1000] * 50, source="t")
+    prior = replace(
+        from_samples("p", [10, 1000] * 50, source="t"), strata=Strata(np.array([64]), (short, long))
+    )
+    answers = Answers.of([11] * 40, prompt_tokens=[8] * 40)
+    for one in drawn(prior, answers, 5):
+        assert one.strata
+        first, second = one.strata.distributions
+        assert 0.5 < float(first.cdf(11)) - float(first.cdf(10)) < 1.0
+        assert second.mean == pytest.approx(1000)

@@ -113,6 +113,7 @@ def looked_at(
     plan: Plan,
     times_s: tuple[float, ...],
     tell: Callable[[EngineStats], EngineStats] = lambda s: s,
+    draws: int = 4,
 ) -> tuple[float, list[Situation], Run]:
     """The makespan, how the run stood at these times, and the run. Engines are read every second."""
     found: list[Situation] = []
@@ -123,7 +124,7 @@ def looked_at(
         stats = {name: tell(one) for name, one in (await engine_stats(run)).items()}
         if round(run.now_s) in times_s:
             rng = np.random.default_rng(1)
-            found.append(situation(inputs_of(case), run.state, stats, run.now_s, rng, draws=4))
+            found.append(situation(inputs_of(case), run.state, stats, run.now_s, rng, draws=draws))
         else:
             for name, one in stats.items():
                 replica = run.state.engines[name].replica
@@ -311,6 +312,22 @@ def test_answers_that_still_run_count_or_the_short_ones_would_be_all() -> None:
     assert len(ended) > 10
     assert ended.mean() < 0.75 * case.lengths.mean()
     assert mean_drawn(seen) > 1.15 * ended.mean()
+
+
+def test_the_later_draws_say_how_little_is_known_of_the_lengths() -> None:
+    some, plan = alone()
+    _, (before, after), _ = looked_at(case_of(some), plan, (2, 18), draws=16)
+
+    def spread(seen: Situation, some: slice) -> float:
+        """Of the draws' mean lengths, over that of as many independent lengths."""
+        fresh = ~seen.progress.done & (seen.progress.generated == 0)
+        draws = np.array([draw[fresh] for draw in seen.draws[some]])
+        return float(draws.mean(axis=1).std(ddof=1) / (draws.std() / np.sqrt(fresh.sum())))
+
+    expected, possible = slice(0, 8), slice(8, 16)
+    assert spread(before, expected) < 2.0
+    assert spread(before, possible) > 3.0
+    assert spread(after, possible) < 0.7 * spread(before, possible)
 
 
 # --- speeds ---
