@@ -48,6 +48,8 @@ class Follower:
         self._ask = ask
         self._seen = seen
         self._errors = 0
+        self._unheeded = 0
+        self._heeding = False
         self.interrupts = 0
 
     def spawn(self) -> None:
@@ -66,17 +68,40 @@ class Follower:
             self._interrupted()
 
     def to_the_end(self) -> None:
-        while True:
-            try:
-                for event in self._events():
-                    self._tell(event)
-                if self._errors > ERRORS_SHOWN:
-                    say(
-                        f"and {self._errors - ERRORS_SHOWN:,} errors more, all of them in errors.jsonl of the run"
-                    )
-                return
-            except KeyboardInterrupt:
-                self._interrupted()
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            while not self._told_all():
+                self._heed()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._errors > ERRORS_SHOWN:
+            say(f"and {self._errors - ERRORS_SHOWN:,} errors more, all of them in errors.jsonl of the run")
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Counts the Ctrl-C and ends whatever waits. Where Python drops the exception (in a finalizer), the next event
+        finds it counted.
+        """
+        self._unheeded += 1
+        if not self._heeding:
+            raise KeyboardInterrupt
+
+    def _told_all(self) -> bool:
+        """Tells events until the run has ended; False when a Ctrl-C came before."""
+        try:
+            for event in self._events():
+                self._tell(event)
+                if self._unheeded:
+                    return False
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _heed(self) -> None:
+        self._heeding = True
+        while self._unheeded:
+            self._unheeded -= 1
+            self._interrupted()
+        self._heeding = False
 
     def _events(self) -> Iterator[AnyEvent]:
         for index, event in enumerate(follow(self._name)):

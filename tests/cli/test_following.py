@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 
+from samullm_tui.cli import following
 from samullm_tui.cli.arguments import parse
-from samullm_tui.cli.following import _WORDS
+from samullm_tui.cli.following import _WORDS, Follower
 from samullm_tui.domain.event import (
     Alternative,
     AnyEvent,
+    ControlReceived,
     Decided,
     Decision,
     GpuQuarantined,
@@ -56,3 +61,24 @@ def test_the_plan_changes_by_itself_unless_told_otherwise() -> None:
         with pytest.raises(SystemExit) as error:
             parse(["run", "a.toml", *wrong])
         assert error.value.code == 2
+
+
+class Finalizer:
+    """Is interrupted where Python drops exceptions."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ctrl_c_that_python_drops_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def events(_: str) -> Iterator[AnyEvent]:
+        Finalizer()
+        yield ControlReceived(at_s=0.0, command="drain", by="somebody")
+
+    monkeypatch.setattr(following, "follow", events)
+    follower = Follower("no-such-run")
+    monkeypatch.setattr(follower, "_interrupted", lambda: asked.append(1))
+    asked: list[int] = []
+    follower.to_the_end()
+    assert asked == [1]
