@@ -9,10 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "samullm_tui"
 
-# Which rooms each room may import. `locations` (paths) stands beside the rooms that touch files.
+# Which rooms each room may import. `locations` (paths) stands beside the rooms that touch files, `worker` (what a process
+# of its own answers) beside those that have one.
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
     "locations": set(),
+    "worker": {"domain"},
     "lengths": {"domain"},
     "latency": {"domain"},
     "journal": {"domain"},
@@ -25,13 +27,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": {"domain", "locations", "latency", "simulate"},
     "forecast": {
         *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
-        "engines",
+        *("engines", "worker"),
     },
     "supervisor": {
         *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
-        *("journal", "engines", "telemetry", "forecast", "hindsight"),
+        *("journal", "engines", "telemetry", "forecast", "hindsight", "worker"),
     },
-    "console": {"domain", "journal", "locations", "supervisor", "telemetry", "workload"},
+    "console": {"domain", "journal", "locations", "supervisor", "telemetry", "worker", "workload"},
     "cli": {
         *("domain", "lengths", "latency", "simulate", "planner", "workload", "catalog", "locations"),
         *("journal", "engines", "telemetry", "forecast", "supervisor", "console"),

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from samullm_tui.domain.cluster import Cluster
-from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.event import EngineKind
 from samullm_tui.domain.plan import Plan
+from samullm_tui.worker import answer
 
 __all__ = ["Launch", "Launched", "main"]
 
@@ -39,32 +39,26 @@ class Launched(Struct, frozen=True):
 
 
 def main() -> int:
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Launch)
+    return answer(lambda: _launched(asked))
+
+
+def _launched(asked: Launch) -> Launched:
     from samullm_tui.supervisor.launch import create_run, spawn_supervisor
 
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Launch)
-    try:
-        run = create_run(
-            Path(asked.application),
-            asked.cluster,
-            asked.engine,
-            speed=asked.speed,
-            seed=asked.seed,
-            plan=asked.plan,
-            approved=True,
-            samples=asked.samples,
-            quantile=asked.quantile,
-        )
-        spawn_supervisor(run)
-    except SamullmError as error:
-        _write({"problems": error.problems})
-        return error.exit_status
-    _write(Launched(run))
-    return 0
-
-
-def _write(result: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    sys.stdout.flush()
+    run = create_run(
+        Path(asked.application),
+        asked.cluster,
+        asked.engine,
+        speed=asked.speed,
+        seed=asked.seed,
+        plan=asked.plan,
+        approved=True,
+        samples=asked.samples,
+        quantile=asked.quantile,
+    )
+    spawn_supervisor(run)
+    return Launched(run)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-
 from samullm_tui.domain.cluster import with_gpus
-from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.length_report import LengthReport
 from samullm_tui.domain.plan import Forecast
 from samullm_tui.forecast.lengths import length_report
+from samullm_tui.worker import answer
 from samullm_tui.workload.application_file import load_application
 
 __all__ = ["main"]
@@ -24,13 +22,8 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
-    try:
-        result = _plan(arguments) if arguments.verb == "plan" else _lengths(arguments)
-    except SamullmError as error:
-        _write({"problems": error.problems})
-        return error.exit_status
-    _write(result)
-    return 0
+    work = _plan if arguments.verb == "plan" else _lengths
+    return answer(lambda: work(arguments))
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -65,11 +58,6 @@ def _plan(arguments: argparse.Namespace) -> Forecast:
 
 def _lengths(arguments: argparse.Namespace) -> LengthReport:
     return length_report(load_application(arguments.application, allow_outside=arguments.allow_outside))
-
-
-def _write(result: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

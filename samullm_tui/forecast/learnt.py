@@ -16,7 +16,7 @@ from samullm_tui.lengths.answers import Answers
 from samullm_tui.locations import lengths_dir
 from samullm_tui.workload.border import NAME_PATTERN
 
-__all__ = ["Learnt", "learnt", "learnt_names", "write_learnt"]
+__all__ = ["Learnt", "learnt", "write_learnt"]
 
 
 class Learnt(Struct, frozen=True):
@@ -46,10 +46,6 @@ class _Stored(Struct):
     source: str
     llms: dict[str, _StoredAnswers]
     simulated: bool = False
-
-
-def learnt_names() -> list[str]:
-    return sorted(path.stem for path in lengths_dir().glob("*.json"))
 
 
 def learnt(name: str) -> Learnt | None:

@@ -103,16 +103,12 @@ def simulate_stage(
     shapes = [problem.llms[problem.index(r.llm)].shape(r.tp) for r in replicas]
     kept = {r: progress.engines.get(r, idle(start_s)) for r in replicas if r in warm}
     engine_of = deal(problem, output_tokens, progress, replicas, kept, left, start_s)
-    for e, replica in enumerate(replicas):
-        if replica in kept:
-            engine_of[kept[replica].leaving] = e
-    served = np.flatnonzero(engine_of >= 0)
-    row_of = np.full(len(engine_of), -1, np.int64)
-    row_of[served] = np.arange(len(served))
+    served, row_of = rows(engine_of, replicas, kept)
     s = stage_state(problem, output_tokens, progress, shapes, engine_of, served, row_of)
     s.llm[:, LEFT] = left
-    for e, (replica, shape) in enumerate(zip(replicas, shapes, strict=True)):
-        s.clock[e, CLOCK] = start_s + shape.load_s
+    ready_s = ready_times_s(replicas, shapes, kept, start_s)
+    s.clock[:, CLOCK] = ready_s
+    for e, replica in enumerate(replicas):
         if replica in kept:
             take_over(s, e, kept[replica], start_s, row_of)
     arrivals(s)
@@ -126,8 +122,7 @@ def simulate_stage(
         end_s=end_s,
         progress=progress_after(s, progress, replicas, served),
         spans=tuple(
-            Span(r.llm, r.gpus, start_s, start_s if r in kept else start_s + shape.load_s, end_s)
-            for r, shape in zip(replicas, shapes, strict=True)
+            Span(r.llm, r.gpus, start_s, at_s, end_s) for r, at_s in zip(replicas, ready_s, strict=True)
         ),
         llm_finish_s=llm_finishes(problem, s, left),
         loads=len(replicas) - len(kept),
@@ -195,6 +190,32 @@ def check(problem: Problem, stage: Stage) -> None:
         used |= set(placement.gpus)
     if wrong:
         raise PlanError(wrong)
+
+
+def rows(
+    engine_of: IntArray, replicas: Sequence[Replica], kept: Mapping[Replica, EngineState]
+) -> tuple[IntArray, IntArray]:
+    """Which requests are served, and the row [n] of each, -1 of others. Those that only leave their engine are added to
+    `engine_of`.
+    """
+    for e, replica in enumerate(replicas):
+        if replica in kept:
+            engine_of[kept[replica].leaving] = e
+    served = np.flatnonzero(engine_of >= 0)
+    row_of = np.full(len(engine_of), -1, np.int64)
+    row_of[served] = np.arange(len(served))
+    return served, row_of
+
+
+def ready_times_s(
+    replicas: Sequence[Replica],
+    shapes: Sequence[ShapeModel],
+    kept: Mapping[Replica, EngineState],
+    start_s: float,
+) -> list[float]:
+    """When each replica serves: what runs already at once, others after their load."""
+    loads_s = (0.0 if r in kept else shape.load_s for r, shape in zip(replicas, shapes, strict=True))
+    return [start_s + load_s for load_s in loads_s]
 
 
 def stage_state(
@@ -324,7 +345,7 @@ def busy_s(
     s: State, replicas: Sequence[Replica], shapes: Sequence[ShapeModel], kept: Mapping[Replica, EngineState]
 ) -> float:
     """GPU-seconds of all steps, and of the whole loads of the replicas that are new."""
-    loads_s = [0.0 if r in kept else shape.load_s for r, shape in zip(replicas, shapes, strict=True)]
+    loads_s = ready_times_s(replicas, shapes, kept, 0.0)
     return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
 
 

@@ -263,8 +263,10 @@ class Lanes:
     def _keep(self, index: int, replica: str) -> None:
         self._kept_by[index] = replica
         kept = self.of[replica].kept
-        others = sum(1 for _ in takewhile(self._begun.__contains__, kept))
-        kept.insert(others if index in self._begun else len(kept), index)
+        if index in self._begun:
+            kept.insert(sum(1 for _ in takewhile(self._begun.__contains__, kept)), index)
+        else:
+            kept.append(index)
 
     def _release(self, index: int) -> None:
         """What was kept for a replica may go to any."""

@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from samullm_tui.domain.cluster import Cluster, cluster_from_preset
 from samullm_tui.domain.errors import InputError, Problem, SamullmError
 from samullm_tui.domain.event import AnyEvent
@@ -29,6 +27,7 @@ from samullm_tui.journal.run_state import RunState
 from samullm_tui.journal.state import fold
 from samullm_tui.supervisor.inputs import changes, read_inputs
 from samullm_tui.supervisor.spec import RunPaths, read_spec
+from samullm_tui.worker import answer
 from samullm_tui.workload.application_file import load_application
 from samullm_tui.workload.library import list_applications
 from samullm_tui.workload.requests import Workload
@@ -170,22 +169,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--until", type=float, help="seconds on the run's clock")
     arguments = parser.parse_args(argv)
-    try:
-        result: RunReport | RunLengths = (
-            report_of(arguments.path)
-            if arguments.verb == "report"
-            else lengths_of_run(arguments.path, arguments.until)
-        )
-    except SamullmError as error:
-        _write({"problems": error.problems})
-        return error.exit_status
-    _write(result)
-    return 0
-
-
-def _write(result: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    sys.stdout.flush()
+    if arguments.verb == "report":
+        return answer(lambda: report_of(arguments.path))
+    return answer(lambda: lengths_of_run(arguments.path, arguments.until))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from samullm_tui.domain.application import LLM, Application
 from samullm_tui.domain.errors import InputError
 from samullm_tui.domain.event import AnyEvent, NodeInfo, RequestFailed, RequestFinished, RunCreated
 from samullm_tui.forecast.answers import Observed, answers_of_events, read_answers
-from samullm_tui.forecast.learnt import Learnt, learnt, learnt_names, write_learnt
+from samullm_tui.forecast.learnt import Learnt, learnt, write_learnt
 from samullm_tui.forecast.lengths import learnt_report, length_report, lengths_of
 from samullm_tui.lengths.answers import Answers
+from samullm_tui.locations import lengths_dir
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,7 @@ def answers(n: int, seed: int = 0, median: float = 1000) -> Answers:
 def test_what_is_kept_under_a_name_is_found_again_and_planned_with() -> None:
     assert learnt("mine") is None
     write_learnt("mine", Learnt("test", {"a": answers(3000)}))
-    assert learnt_names() == ["mine"]
+    assert [path.name for path in lengths_dir().iterdir()] == ["mine.json"]
     back = learnt("mine")
     assert back
     assert back.answers["a"].tokens.tolist() == answers(3000).tokens.tolist()

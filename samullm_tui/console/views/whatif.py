@@ -88,8 +88,10 @@ def _bands(view: WhatIfView, width: int) -> list[Line]:
 
 def _band(label: str, candidate: Candidate, axis: Axis, style: str, base: Candidate | None) -> Line:
     p50 = candidate.makespan_s.p50
-    share = signed_percent(p50 / base.makespan_s.p50 - 1) if base and base.makespan_s.p50 > 0 else ""
-    look = "" if not share else "bad" if p50 > base.makespan_s.p50 else "good"  # type: ignore[union-attr]
+    before = base.makespan_s.p50 if base else 0.0
+    share, look = "", ""
+    if before > 0:
+        share, look = signed_percent(p50 / before - 1), "bad" if p50 > before else "good"
     return [
         (fit(label, LABEL), "bold" if base else "dim"),
         (f"{'~' + duration(p50):>{FIGURE - 1}}  ", "bold" if base else ""),
