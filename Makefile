@@ -26,7 +26,7 @@ test-engine: $(VENV)/.engine
 	$(BIN)/python -m pytest -q -m "engine and not torture" --timeout 600
 
 torture: $(VENV)/.engine
-	$(BIN)/python -m pytest -q -m torture --timeout 3600
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup -m torture --timeout 7200 tests/[a-z]*/
 
 lint: $(VENV)/.engine
 	$(BIN)/ruff check .

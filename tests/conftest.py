@@ -48,7 +48,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"{item.nodeid} was skipped where it must run: {report.longrepr}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real engines take much memory: workers that run side by side take turns with them (`--dist loadgroup`)."""
     for item in items:
+        if item.get_closest_marker("engine"):
+            item.add_marker(pytest.mark.xdist_group("engine"))
         if "measured" in getattr(item, "fixturenames", ()):
             item.add_marker("data")

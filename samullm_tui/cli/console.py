@@ -64,7 +64,7 @@ def replay(arguments: Namespace) -> int:
 def _recording(text: str) -> Path:
     """A path, the name of a run of this machine, or the name of a shipped recording."""
     if "/" not in text and not Path(text).exists():
-        shipped = [RECORDINGS / f"{text}{ending}" for ending in (".jsonl", ".jsonl.gz")]
+        shipped = [RECORDINGS / f"{text}{ending}" for ending in (".jsonl", ".jsonl.zst")]
         for candidate in (run_dir(text), *shipped):
             if candidate.exists():
                 return candidate

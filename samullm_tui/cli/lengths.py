@@ -66,7 +66,7 @@ def _observe(source: str) -> Observed:
             right = "a file of answers, a run's name, or its folder"
             raise InputError(Problem(source, "", "there is no such file or run", right))
         path = existing_run(source).folder
-    if path.is_dir() or path.suffix == ".gz" or _is_journal(path):
+    if path.is_dir() or path.suffix == ".zst" or _is_journal(path):
         return answers_of_events(read_events(path), source)
     return read_answers(path)
 

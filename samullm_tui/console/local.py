@@ -61,7 +61,7 @@ class LocalSources:
         return [*shipped, *[path for path in here if _is_application(path) and path.resolve() not in shipped]]
 
     def recordings(self) -> Sequence[Path]:
-        return sorted([*RECORDINGS.glob("*.jsonl"), *RECORDINGS.glob("*.jsonl.gz")])
+        return sorted([*RECORDINGS.glob("*.jsonl"), *RECORDINGS.glob("*.jsonl.zst")])
 
     def load(self, path: Path) -> Application:
         from samullm_tui.workload.application_file import load_application

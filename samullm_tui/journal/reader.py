@@ -5,12 +5,10 @@ A torn tail (the last write of a process that died) ends the events without an e
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
 
@@ -18,6 +16,7 @@ from samullm_tui.domain.errors import JournalError, Problem, RecordingError
 from samullm_tui.domain.event import AnyEvent, RunCreated
 from samullm_tui.domain.sanitise import sanitise_line
 from samullm_tui.journal.codec import FORMAT, decode
+from samullm_tui.journal.compressed import DAMAGED, SUFFIX, open_compressed
 from samullm_tui.journal.file import CHUNK_BYTES
 from samullm_tui.journal.framing import FrameScan, looks_framed, unframe
 from samullm_tui.journal.segments import closed_file, is_missing, open_segment
@@ -25,7 +24,7 @@ from samullm_tui.journal.segments import closed_file, is_missing, open_segment
 __all__ = ["JOURNAL", "JournalTail", "journal_file", "read_events"]
 
 JOURNAL = "journal.jsonl"
-RIGHT = "a journal of this program: a run's folder, its journal.jsonl, or that compressed as .gz"
+RIGHT = "a journal of this program: a run's folder, its journal.jsonl, or that compressed as .zst"
 
 
 def journal_file(path: Path) -> Path:
@@ -34,7 +33,7 @@ def journal_file(path: Path) -> Path:
 
 
 def read_events(path: Path) -> Iterator[AnyEvent]:
-    """The events of a journal with all its segments, of a folder's journal, or of a `.gz` of one.
+    """The events of a journal with all its segments, of a folder's journal, or of a `.zst` of one.
 
     An empty file has none. Raises RecordingError when the file cannot be read, is no journal, or is damaged before
     its tail.
@@ -60,8 +59,8 @@ def read_events(path: Path) -> Iterator[AnyEvent]:
 def _open(file: Path, first: int) -> tuple[BinaryIO, bool]:
     """The segment that begins with this event, and whether it is the last. Raises RecordingError."""
     try:
-        if file.suffix == ".gz":
-            return cast("BinaryIO", gzip.open(file)), True
+        if file.suffix == SUFFIX:
+            return open_compressed(file), True
         stream, is_live = open_segment(file, first)
     except FileNotFoundError as error:
         # Between the end of one segment and the beginning of the next there is no live file for an instant.
@@ -79,8 +78,8 @@ def _open(file: Path, first: int) -> tuple[BinaryIO, bool]:
 def _read(stream: BinaryIO, size: int, file: Path) -> bytes:
     try:
         return stream.read(size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RecordingError(Problem(str(file), "", "not a whole gzip file", RIGHT)) from error
+    except DAMAGED as error:
+        raise RecordingError(Problem(str(file), "", "not a whole Zstandard file", RIGHT)) from error
     except OSError as error:
         raise _unreadable(file, error) from error
 

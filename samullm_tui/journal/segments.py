@@ -1,18 +1,18 @@
 """The files of one journal. The live one is appended to; when it has grown it is closed and a new one begun.
 
-`journal.jsonl` is the live segment, `journal.000000012345.jsonl.gz` a closed one: the number is that of its first event.
+`journal.jsonl` is the live segment, `journal.000000012345.jsonl.zst` a closed one: the number is that of its first event.
 A segment is closed by renaming it, compressed beside itself, and only then removed, so that after a crash at any moment
 every event stands in exactly one place: a closed segment that is there in both forms is the same twice.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import shutil
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
+
+from samullm_tui.journal.compressed import SUFFIX, compress_into, open_compressed
 
 __all__ = [
     "closed_file",
@@ -24,8 +24,7 @@ __all__ = [
     "sync_folder",
 ]
 
-LEVEL = 6
-CLOSED = re.compile(r"\.(\d{12})(\.jsonl)(\.gz)?")
+CLOSED = re.compile(r"\.(\d{12})(\.jsonl)(\.zst)?")
 
 
 def closed_file(journal: Path, first: int) -> Path:
@@ -80,7 +79,7 @@ def _open_closed(closed: Path) -> BinaryIO | None:
     except FileNotFoundError:
         pass
     try:
-        return cast("BinaryIO", gzip.open(_compressed(closed)))
+        return open_compressed(_compressed(closed))
     except FileNotFoundError:
         return None
 
@@ -90,8 +89,7 @@ def compress(closed: Path) -> None:
     target = _compressed(closed)
     part = target.with_name(f"{target.name}.part")
     with closed.open("rb") as source, open(part, "wb", opener=_private) as file:
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=LEVEL, mtime=0, filename="") as stream:
-            shutil.copyfileobj(source, stream, 1024**2)
+        compress_into(source, file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(target)
@@ -100,7 +98,7 @@ def compress(closed: Path) -> None:
 
 
 def _compressed(closed: Path) -> Path:
-    return closed.with_name(f"{closed.name}.gz")
+    return closed.with_name(f"{closed.name}{SUFFIX}")
 
 
 def _private(path: str, flags: int) -> int:

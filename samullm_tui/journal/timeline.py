@@ -20,7 +20,7 @@ MIN_STRIDE = 128
 
 
 class Timeline:
-    """The events of the recording at `path` (journal file, run folder or `.gz`), numbered from 0.
+    """The events of the recording at `path` (journal file, run folder or `.zst`), numbered from 0.
 
     Loading folds the whole recording once and keeps a copy of the state every so many events, so that a seek
     applies few of them. Raises RecordingError when `path` is no recording or holds no event.

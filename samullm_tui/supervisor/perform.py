@@ -223,16 +223,8 @@ class Runner:
 
     def _move_back(self, replica: str, requests: tuple[int, ...]) -> None:
         self.state.engines[replica].fresh = False
-        if not requests:
-            return
         for request in requests:
             self._asking.take_back(request)
-        llm = self.state.engines[replica].replica.llm
-        many = len(requests)
-        which = f"1 request of {llm} waits" if many == 1 else f"{many:,} requests of {llm} wait"
-        what = f"{which} for all its engines again"
-        saw = f"{replica} became ready; they had not begun on the engine that they were sent to"
-        self._recorder.emit(Decided(at_s=self._clock(), decision=Decision("keep", what, saw)))
 
     # --- what the engines tell (FleetListener) ---
 

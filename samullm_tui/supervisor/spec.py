@@ -3,7 +3,7 @@
 RUN_DIR/            0700
   spec.json         what was asked (RunSpec)
   inputs.json       the application as it was then, and checksums of its data
-  journal.jsonl     what happened; what of it was long ago is in journal.NUMBER.jsonl.gz
+  journal.jsonl     what happened; what of it was long ago is in journal.NUMBER.jsonl.zst
   outputs.jsonl     one row for each finished request
   errors.jsonl      one row for each request without an output
   engines/          one log for each engine

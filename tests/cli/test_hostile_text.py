@@ -121,7 +121,7 @@ def test_a_cluster(tmp_path: Path, said: Callable[..., str]) -> None:
 
 
 def hostile_events() -> list[AnyEvent]:
-    events = list(read_events(next(iter(sorted(RECORDING.glob("*.jsonl.gz"))))))
+    events = list(read_events(next(iter(sorted(RECORDING.glob("*.jsonl.zst"))))))
     first = events[0]
     assert isinstance(first, RunCreated)
     nodes = tuple(replace(node, name=HOSTILE + node.name) for node in first.nodes)

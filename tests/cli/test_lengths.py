@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from samullm_tui.cli.main import main
 from samullm_tui.domain.cluster import cluster_from_preset
 from samullm_tui.domain.event import RequestFinished
 from samullm_tui.forecast.problem import build_problem, read_workload
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.reader import read_events
 from tests.cli.conftest import APPS
 
@@ -64,11 +64,11 @@ def test_a_file_is_reported_kept_and_planned_with(report: Report, home: Path, tm
 
 
 def test_a_run_its_folder_and_its_recording_teach_the_same(report: Report, home: Path) -> None:
-    recording = APPS.parent / "recordings" / "selftest-real-engines.jsonl.gz"
+    recording = APPS.parent / "recordings" / "selftest-real-engines.jsonl.zst"
     folder = home / "runs" / "a-run"
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text("{}")
-    (folder / "journal.jsonl").write_bytes(gzip.decompress(recording.read_bytes()))
+    (folder / "journal.jsonl").write_bytes(zstd.decompress(recording.read_bytes()))
     by_name = report("--learn", "a-run")
     finished = sum(isinstance(event, RequestFinished) for event in read_events(recording))
     assert sum(row["samples"] for row in by_name["llms"]) == finished > 150

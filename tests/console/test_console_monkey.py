@@ -25,7 +25,7 @@ from tests.console.fakes import FakeSources, FakeTail, proposed
 KEYS = sorted({key for action in ACTIONS for key in action.keys.split(",")})
 WORDS = ("start", "stop", "drain", "switch", "stay")
 TYPED = (*"abcXYZ019 ,-[é漢", "backspace", "tab", "f1", "ctrl+w", "ctrl+u")
-RECORDED = RECORDINGS / "three-decisions.jsonl.gz"
+RECORDED = RECORDINGS / "three-decisions.jsonl.zst"
 SIZES = ((80, 24), (120, 40), (60, 15), (200, 60), (59, 14), (80, 24))
 LEAVING = frozenset({"back", "quit", "interrupt", "first", "last"})
 STEPS = 450
@@ -139,7 +139,7 @@ def world(tmp_path: Path) -> FakeSources:
     """The recordings that ship, and a live run of nine LLMs."""
     sources = FakeSources(tmp_path)
     sources.tail_of_run = FakeTail([*opening(), *second(1, 5)])
-    sources.recordings = lambda: sorted(RECORDINGS.glob("*.jsonl.gz"))  # type: ignore[method-assign]
+    sources.recordings = lambda: sorted(RECORDINGS.glob("*.jsonl.zst"))  # type: ignore[method-assign]
     sources.folder = lambda run: RECORDED  # type: ignore[method-assign]
     return sources
 
@@ -147,7 +147,7 @@ def world(tmp_path: Path) -> FakeSources:
 STARTS = (
     Start(recording=RECORDED, speed=16.0),
     Start(run="live"),
-    Start(recording=RECORDINGS / "chain-summary-simulated.jsonl.gz", playing=False),
+    Start(recording=RECORDINGS / "chain-summary-simulated.jsonl.zst", playing=False),
 )
 
 

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from crash_runs import RECORDS, Nursery, Tally, make_application
 
@@ -25,9 +27,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A table with anything lost, doubled or left over fails, whatever else was said."""
-    total = session.config.stash[TALLY].total
+    tally = session.config.stash[TALLY]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = msgspec.json.encode(tally).decode()
+    total = tally.total
     if (total.lost or total.doubled or total.orphans) and not session.exitstatus:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of pytest-xdist tried belongs to the same table; one that crashed has failed its test."""
+    told = getattr(node, "workeroutput", {}).get("tally", "{}")
+    node.config.stash[TALLY].add(msgspec.json.decode(told, type=Tally))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

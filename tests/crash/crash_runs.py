@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,9 @@ class Count:
     repeated: int = 0
     orphans: int = 0
 
+    def plus(self, other: Count) -> Count:
+        return Count(*map(operator.add, astuple(self), astuple(other)))
+
 
 @dataclass
 class Tally:
@@ -134,8 +139,12 @@ class Tally:
 
     @property
     def total(self) -> Count:
-        counts = map(astuple, self.kinds.values())
-        return Count(*map(sum, zip(*counts, strict=True))) if self.kinds else Count()
+        return reduce(Count.plus, self.kinds.values(), Count())
+
+    def add(self, other: Tally) -> None:
+        """Counts what another worker tried."""
+        for kind, count in other.kinds.items():
+            self.kinds[kind] = self.of(kind).plus(count)
 
     def lines(self) -> list[str]:
         if not self.kinds:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import stat
 import sys
@@ -19,6 +18,7 @@ from test_kills import MakeRun
 
 from samullm_tui.cli.main import main
 from samullm_tui.engines.processes import marked, sweep
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.spec import RunPaths, read_spec, write_spec
 
@@ -75,7 +75,7 @@ def arguments_of_everything() -> str:
 def text_of(path: Path) -> str:
     """Compressed or not."""
     data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode(errors="replace")
+    return (zstd.decompress(data) if path.suffix == ".zst" else data).decode(errors="replace")
 
 
 def check_files(paths: RunPaths, secrets: list[str]) -> None:

@@ -62,7 +62,7 @@ def _ends_without_faults(paths: RunPaths, nursery: Nursery, records: int) -> Exp
     assert len(ends["ended"]) == 2 * records
     assert ends["outputs"]
     assert ends["errors"]
-    assert len(list(paths.folder.glob("journal.*.gz"))) > 2, "its journal has several segments"
+    assert len(list(paths.folder.glob("journal.*.zst"))) > 2, "its journal has several segments"
     return ends
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from samullm_tui.domain.errors import JournalError, RecordingError
 from samullm_tui.domain.event import AnyEvent, RequestFailed, RequestFinished
 from samullm_tui.domain.plan import Replica
 from samullm_tui.journal.codec import decode, encode
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.framing import frame
 from samullm_tui.journal.reader import JournalTail, read_events
 from samullm_tui.journal.requests import committed
@@ -35,8 +35,8 @@ def test_every_kind_of_event_survives_the_way_through_the_file() -> None:
 
 def test_a_file_a_folder_and_a_gz_read_the_same(tmp_path: Path) -> None:
     write(tmp_path / "journal.jsonl", DATA)
-    write(tmp_path / "other.jsonl.gz", gzip.compress(DATA))
-    for path in (tmp_path, tmp_path / "journal.jsonl", tmp_path / "other.jsonl.gz"):
+    write(tmp_path / "other.jsonl.zst", zstd.compress(DATA))
+    for path in (tmp_path, tmp_path / "journal.jsonl", tmp_path / "other.jsonl.zst"):
         assert list(read_events(path)) == RUN
 
 
@@ -76,12 +76,12 @@ def test_what_is_no_recording_is_named(tmp_path: Path, data: bytes, says: str) -
 
 @pytest.mark.parametrize(
     "data",
-    [gzip.compress(DATA)[:-20], b"not gzip", gzip.compress(DATA)[:30] + bytes(90)],
-    ids=["cut short", "not gzip", "zeroed"],
+    [zstd.compress(DATA)[:-20], b"not zstd", zstd.compress(DATA)[:30] + bytes(90)],
+    ids=["cut short", "not zstd", "zeroed"],
 )
 def test_a_broken_gz_is_named(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(RecordingError, match="not a whole gzip file"):
-        list(read_events(write(tmp_path / "r.gz", data)))
+    with pytest.raises(RecordingError, match="not a whole Zstandard file"):
+        list(read_events(write(tmp_path / "r.zst", data)))
 
 
 def test_a_missing_recording_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from samullm_tui.domain.errors import JournalError, RecordingError
 from samullm_tui.domain.event import AnyEvent
 from samullm_tui.domain.plan import Replica
 from samullm_tui.journal import segments, writer
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.reader import JournalTail, read_events
 from samullm_tui.journal.state import fold, state_sha256
 from samullm_tui.journal.timeline import Timeline
@@ -47,8 +47,8 @@ def test_closed_segments_are_compressed_and_named_by_their_first_event(journal: 
     assert len(closed(journal)) >= 5
     first = 0
     for path in closed(journal):
-        assert path.name == f"journal.{first:012d}.jsonl.gz"
-        first += gzip.decompress(path.read_bytes()).count(b"\n")
+        assert path.name == f"journal.{first:012d}.jsonl.zst"
+        first += zstd.decompress(path.read_bytes()).count(b"\n")
     assert first + journal.read_bytes().count(b"\n") == len(EVENTS)
 
 
@@ -178,7 +178,7 @@ def test_a_death_while_segments_are_closed_or_compressed_loses_and_doubles_nothi
             again.append(event)
             again.flush()
     assert list(read_events(path)) == EVENTS
-    assert {p.suffix for p in closed(path) if p.suffix not in {".part", ".new"}} == {".gz"}
+    assert {p.suffix for p in closed(path) if p.suffix not in {".part", ".new"}} == {".zst"}
 
 
 # --- no room ---
@@ -224,7 +224,7 @@ def test_a_missing_segment_is_named(journal: Path) -> None:
 def test_a_closed_segment_that_is_torn_is_damaged(journal: Path, which: int) -> None:
     """Only the live one may end in the middle of a frame."""
     path = closed(journal)[which]
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-3]))
+    path.write_bytes(zstd.compress(zstd.decompress(path.read_bytes())[:-3]))
     with pytest.raises(RecordingError, match="the journal is damaged"):
         list(read_events(journal))
     with pytest.raises(JournalError, match="the journal is damaged"):
@@ -235,7 +235,7 @@ def test_a_closed_segment_that_is_torn_is_damaged(journal: Path, which: int) -> 
 
 
 def test_an_empty_closed_segment_ends_no_reader_in_a_circle(journal: Path) -> None:
-    closed(journal)[0].write_bytes(gzip.compress(b""))
+    closed(journal)[0].write_bytes(zstd.compress(b""))
     for read in (lambda: list(read_events(journal)), lambda: JournalTail(journal).poll()):
         with pytest.raises((RecordingError, JournalError), match="the journal is damaged"):
             read()

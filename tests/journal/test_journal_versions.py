@@ -34,7 +34,7 @@ def test_released_journals_fold_to_the_same_state(name: str) -> None:
 
 def test_every_journal_that_is_kept_here_is_compared() -> None:
     kept = {path.name for path in CORPUS.iterdir() if path.suffix != ".json"}
-    assert kept | {path.name for path in RECORDINGS.glob("*.jsonl.gz")} == set(GOLDEN)
+    assert kept | {path.name for path in RECORDINGS.glob("*.jsonl.zst")} == set(GOLDEN)
 
 
 def test_a_killed_and_resumed_run_of_many_segments_is_among_them() -> None:
@@ -42,7 +42,7 @@ def test_a_killed_and_resumed_run_of_many_segments_is_among_them() -> None:
     assert (state.epoch, state.ended) == (3, "succeeded")
     rows = committed(read_events(CORPUS / "0.1.0-segments"))
     assert len(rows) == state.requests == state.finished + state.errors
-    assert len(list((CORPUS / "0.1.0-segments").glob("*.gz"))) >= 3
+    assert len(list((CORPUS / "0.1.0-segments").glob("*.zst"))) >= 3
 
 
 def structs(kind: inspect.Type) -> Iterator[inspect.StructType]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from samullm_tui.domain.errors import InputError
 from samullm_tui.domain.event import AnyEvent, RunCreated, RunEnded
 from samullm_tui.domain.length_report import RunLengths
 from samullm_tui.domain.run_report import RunReport
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.reader import read_events
 from samullm_tui.journal.writer import JournalWriter
 from samullm_tui.locations import RECORDINGS
 from samullm_tui.supervisor.report import lengths_of_run, main, report_of
 
-RECORDING = RECORDINGS / "selftest-real-engines.jsonl.gz"
+RECORDING = RECORDINGS / "selftest-real-engines.jsonl.zst"
 
 
 def changed(folder: Path, change: Callable[[AnyEvent], AnyEvent]) -> Path:
@@ -41,7 +41,7 @@ def test_the_parts_of_a_real_run_add_up_and_name_what_was_slow() -> None:
     assert sum(one.answers for one in report.tokens) == 198
 
 
-@pytest.mark.parametrize("recording", sorted(RECORDINGS.glob("*.gz")), ids=lambda path: path.name)
+@pytest.mark.parametrize("recording", sorted(RECORDINGS.glob("*.zst")), ids=lambda path: path.name)
 def test_every_recording_that_ships_is_small_and_has_its_application(recording: Path) -> None:
     assert recording.stat().st_size < 150_000
     assert lengths_of_run(recording).seen, "which needs the application as it was"
@@ -84,6 +84,6 @@ def test_what_is_printed_is_read_back(capsysbinary: pytest.CaptureFixture[bytes]
 
 
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(b"nothing\n"))
+    path = tmp_path / "x.jsonl.zst"
+    path.write_bytes(zstd.compress(b"nothing\n"))
     assert main(["report", str(path)]) == 2

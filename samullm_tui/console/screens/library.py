@@ -195,7 +195,7 @@ class LibraryScreen(ListScreen):
 
 
 def _recording_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+    return path.name.removesuffix(".zst").removesuffix(".jsonl")
 
 
 def head_of(timeline: Timeline) -> RecordingHead:
