@@ -276,6 +276,9 @@ def _run_verbs(verbs: Verbs[Parser]) -> None:
     parser = _add(verbs, "export", "runs", "the outputs of a run, one JSON object a line")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.jsonl")
+    parser.add_argument(
+        "--batch", metavar="NODE", help="of this node only, as the lines of an OpenAI batch's result"
+    )
     _json(parser)
 
 

@@ -17,7 +17,7 @@ from samullm_tui.domain.plan import Plan
 from samullm_tui.forecast.plan_file import check_plan, read_plan
 from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.client import ControlClient
-from samullm_tui.supervisor.export import export_rows
+from samullm_tui.supervisor.export import batch_rows, export_rows
 from samullm_tui.supervisor.launch import create_run
 from samullm_tui.supervisor.machine import Machine, choose_machine
 from samullm_tui.supervisor.runs import RunBook, RunResult, result, run_summary
@@ -135,7 +135,8 @@ def runs(arguments: Namespace) -> int:
 
 
 def export(arguments: Namespace) -> int:
-    rows = export_rows(arguments.run)
+    node: str | None = arguments.batch
+    rows = export_rows(arguments.run) if node is None else batch_rows(arguments.run, node)
     output: Path = arguments.output
     beside = output.with_name(f".{output.name}.part")
     try:

@@ -29,7 +29,9 @@ PLAN = Plan(
 )
 
 
-def make_selftest(folder: Path, copies: int = 1, max_num_seqs: int | None = None) -> RunPaths:
+def make_selftest(
+    folder: Path, copies: int = 1, max_num_seqs: int | None = None, plan: Plan = PLAN
+) -> RunPaths:
     """An approved run on the CPU build, with the data `copies` times; `max_num_seqs` of the first two LLMs."""
     (folder / "data").mkdir(parents=True)
     for data in (APPS / "data").glob("selftest-*.jsonl"):
@@ -43,7 +45,7 @@ def make_selftest(folder: Path, copies: int = 1, max_num_seqs: int | None = None
             assert checkpoint in text
             text = text.replace(checkpoint, f"{checkpoint}engine = {{ max_num_seqs = {max_num_seqs} }}\n")
     (folder / "selftest.toml").write_text(text)
-    given = {"approved": True, "samples": 1, "plan": PLAN}
+    given = {"approved": True, "samples": 1, "plan": plan}
     run = create_run(folder / "selftest.toml", cluster_from_preset("cpu:2"), "vllm", **given)  # type: ignore[arg-type]
     return existing_run(run)
 

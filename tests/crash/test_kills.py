@@ -15,6 +15,7 @@ from faults import Call, Fault
 from msgspec.structs import replace
 
 from samullm_tui.journal.reader import read_events
+from samullm_tui.supervisor.export import batch_rows
 from samullm_tui.supervisor.history import read_history
 from samullm_tui.supervisor.spec import RunPaths
 
@@ -62,6 +63,9 @@ def _ends_without_faults(paths: RunPaths, nursery: Nursery, records: int) -> Exp
     assert len(ends["ended"]) == 2 * records
     assert ends["outputs"]
     assert ends["errors"]
+    batch = [line for node in ("answer", "judge") for line in batch_rows(paths.run, node)]
+    told = Counter("error" if line["error"] else "output" for line in batch)
+    assert told == {"output": ends["outputs"].total(), "error": ends["errors"].total()}
     assert len(list(paths.folder.glob("journal.*.zst"))) > 2, "its journal has several segments"
     return ends
 

@@ -13,13 +13,18 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from crash_runs import Nursery, Tally, committed_rows, supervisor_pid
+from crash_runs import Nursery, Tally, committed_rows, supervisor_pid, until
 from faults import Fault
 from selftest_runs import check_selftest, make_selftest
 
+from samullm_tui.domain.event import EngineStarting, Outcome, Replanned
+from samullm_tui.domain.plan import Placement, Plan, Stage
 from samullm_tui.engines.installed import installed_vllm
 from samullm_tui.engines.processes import marked
+from samullm_tui.journal.reader import read_events
+from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.history import read_history
+from samullm_tui.supervisor.launch import follow, spawn_supervisor
 from samullm_tui.supervisor.spec import RunPaths
 
 pytestmark = [
@@ -29,6 +34,10 @@ pytestmark = [
 ]
 
 KILLS = 20
+COPIES = 12
+MAX_NUM_SEQS = 4
+"""Of the run that switches: slow enough that a switch pays."""
+
 LOADING_S = 25.0
 ORPHANS_S = 10.0
 
@@ -87,6 +96,34 @@ def test_twenty_kills_of_supervisors_of_real_engines_lose_and_repeat_nothing_com
         check_selftest(paths, count)
         assert count.repeated <= count.in_flight
     count.survived += killed
+
+
+ONE_AFTER_THE_OTHER = Plan(
+    planner="given",
+    stages=tuple(Stage((Placement(llm, 1, 1, (0,)),), (llm,)) for llm in ("llama", "qwen3", "gpt2")),
+)
+"""GPU 1 stands idle, and the judge waits for both others: nearly any other plan is better."""
+
+
+def test_a_re_plan_switches_engines_under_way_and_loses_nothing(
+    tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMULLM_HOME", str(tmp_path / "home"))
+    paths = make_selftest(tmp_path / "app", COPIES, MAX_NUM_SEQS, ONE_AFTER_THE_OTHER)
+    spawn_supervisor(paths.run)
+    until(lambda: len(committed_rows(paths)) >= 20)
+    ControlClient(paths).replan("test")
+    for _ in follow(paths.run):
+        pass
+    count = tally.of("re-plan, real engines")
+    count.faults += 1
+    check_selftest(paths, count)
+    events = list(read_events(paths.journal))
+    switch = next(k for k, event in enumerate(events) if isinstance(event, Replanned))
+    started = [event.replica for event in events[switch:] if isinstance(event, EngineStarting)]
+    assert any(1 in replica.gpus for replica in started), "what stood idle is used"
+    assert any(isinstance(event, Outcome) for event in events[switch:]), "what came of it is told"
+    count.survived += 1
 
 
 def test_one_run_survives_everything_in_one_go(tmp_path: Path, tally: Tally) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from samullm_tui.cli.main import main
 from samullm_tui.domain.cluster import cluster_from_preset
 from samullm_tui.domain.errors import RunError, RunNotFoundError
 from samullm_tui.domain.event import Decided, RequestFinished, RunEnded, Sampled, SupervisorStarted
@@ -77,6 +78,31 @@ def test_rows_are_the_contract_s_and_each_is_exported_once(make_run: MakeRun) ->
     assert len(rows) == REQUESTS
     assert set(rows[0]) == {"id", "node", "output", "finish_reason", "prompt_tokens", "output_tokens", "llm"}
     assert [json.loads(line) for line in paths.outputs.read_text().splitlines()] == rows
+
+
+def test_the_answers_of_a_node_are_a_batch_s_result(make_run: MakeRun, tmp_path: Path) -> None:
+    paths = make_run()
+    spawn_supervisor(paths.run)
+    for _ in follow(paths.run):
+        pass
+    out = tmp_path / "batch.jsonl"
+    assert main(["export", paths.run, "-o", str(out), "--batch", "judge"]) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    rows = {row["id"]: row for row in export_rows(paths.run) if row["node"] == "judge"}
+    assert sorted(line["custom_id"] for line in lines) == sorted(rows)
+    for line in lines:
+        row, response = rows[line["custom_id"]], line["response"]
+        assert (line["error"], response["status_code"]) == (None, 200)
+        assert response["body"]["choices"][0]["message"] == {"role": "assistant", "content": row["output"]}
+        assert response["body"]["usage"]["completion_tokens"] == row["output_tokens"]
+
+
+def test_a_batch_s_result_names_the_nodes_when_there_is_no_such_node(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = make_run()
+    assert main(["export", paths.run, "-o", str(tmp_path / "x"), "--batch", "jugde"]) != 0
+    assert "jugde: no node of this run; one of answer, judge" in capsys.readouterr().err
 
 
 def test_everything_of_a_run_is_the_owner_s_alone(make_run: MakeRun, until: Until) -> None:
