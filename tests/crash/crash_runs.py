@@ -41,33 +41,7 @@ __all__ = [
 
 RECORDS = 60
 
-APPLICATION = """
-name = "small"
-title = "a fan-out with a judge"
-
-[llms.llama]
-checkpoint = "tiny:llama"
-context = 1024
-
-[llms.qwen3]
-checkpoint = "tiny:qwen3"
-context = 1024
-
-[data.questions]
-file = "questions.jsonl"
-
-[nodes.answer]
-llm = "llama"
-from = "questions"
-prompt = "{question}"
-sampling = { max_tokens = 400 }
-
-[nodes.judge]
-llm = "qwen3"
-from = ["questions", "answer"]
-prompt = "{question} {answer} good?"
-sampling = { max_tokens = 100 }
-"""
+APPLICATION = (Path(__file__).parents[1] / "supervisor" / "small.toml").read_text()
 
 PLAN = Plan(
     planner="given",

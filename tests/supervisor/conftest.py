@@ -16,33 +16,7 @@ from samullm_tui.supervisor.launch import create_run
 from samullm_tui.supervisor.liveness import is_locked, read_heartbeat
 from samullm_tui.supervisor.spec import RunPaths, existing_run
 
-APPLICATION = """
-name = "small"
-title = "a fan-out with a judge, and a chain"
-
-[llms.llama]
-checkpoint = "tiny:llama"
-context = 1024
-
-[llms.qwen3]
-checkpoint = "tiny:qwen3"
-context = 1024
-
-[data.questions]
-file = "questions.jsonl"
-
-[nodes.answer]
-llm = "llama"
-from = "questions"
-prompt = "{question}"
-sampling = { max_tokens = 400 }
-
-[nodes.judge]
-llm = "qwen3"
-from = ["questions", "answer"]
-prompt = "{question} {answer} good?"
-sampling = { max_tokens = 100 }
-"""
+APPLICATION = Path(__file__).with_name("small.toml").read_text()
 RECORDS = 1000
 
 PLAN = Plan(
