@@ -124,6 +124,7 @@ def _measured(piece: Piece, part: Part, place: Place) -> str:
         "found": found,
     }
     _write(file, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    file.with_suffix(".log").unlink(missing_ok=True)
     return ""
 
 

@@ -149,6 +149,8 @@ def test_what_engines_logged_stands_beside_the_results_of_a_part_that_failed(
     assert call(monkeypatch, place, [Part("a part", dies)]) == 1
     assert "failed: engine: it died (piece.a-part.log)" in capsys.readouterr().out
     assert (place.results / "piece.a-part.log").read_text() == "== engine.log\nCUDA error: no kernel image\n"
+    assert call(monkeypatch, place, [part("a part")]) == 0
+    assert not (place.results / "piece.a-part.log").exists()
 
 
 def test_who_calls_off_all_pieces_calls_off_the_one_that_measures(
