@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu.facts import first_gpu
+from benchmarks.gpu.engines import CPU_ENGINE, ON_CPU, on_gpu
 from benchmarks.gpu.pieces import Found, Part, Piece, Table, main
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shape_folder, small_shapes_of
@@ -81,13 +81,11 @@ def _offline(place: Place) -> Found:
             "load_format": "dummy",
             "max_model_len": context_of(place),
             **SETTINGS[place.sizes],
-            **({"enforce_eager": True, "kv_cache_memory_bytes": 64 << 20} if place.device == "cpu" else {}),
+            **(CPU_ENGINE if place.device == "cpu" else {}),
         },
         "prompts": [record["text"] for record in _records(place)],
         "tokens": TOKENS[place.sizes],
     }
-    on_cpu = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    on_gpu = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": first_gpu()}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu.offline"],
         input=json.dumps(question),
@@ -95,7 +93,7 @@ def _offline(place: Place) -> Found:
         text=True,
         check=False,
         timeout=max(place.left_s, 1.0),
-        env={**os.environ, **(on_cpu if place.device == "cpu" else on_gpu)},
+        env={**os.environ, **(ON_CPU if place.device == "cpu" else on_gpu())},
     )
     if done.returncode != 0:
         raise EngineError(

@@ -12,19 +12,36 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from benchmarks.gpu.facts import first_gpu
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.shapes import context_of, shape_folder
 from samullm_tui.domain.application import LLM, Scalar
+from samullm_tui.domain.cluster import VISIBLE
 from samullm_tui.domain.plan import Replica
 from samullm_tui.engines.protocol import Started
 from samullm_tui.engines.vllm_engine import VllmEngine
 from samullm_tui.telemetry.gpu import sample_gpus
 
-__all__ = ["Served", "environment", "mark_compiled", "memory_back_s", "serve", "used_bytes", "warm_starts"]
+__all__ = [
+    "CPU_ENGINE",
+    "ON_CPU",
+    "Served",
+    "environment",
+    "mark_compiled",
+    "memory_back_s",
+    "on_gpu",
+    "serve",
+    "used_bytes",
+    "warm_starts",
+]
 
 MEMORY_BACK_S = 60.0
 LOOK_S = 0.02
 SAME_BYTES = 64 * 1024**2
+
+CPU_ENGINE: dict[str, Scalar] = {"enforce_eager": True, "kv_cache_memory_bytes": 64 << 20}
+ON_CPU = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""Arguments and environment of a vLLM engine inside a process of ours; serve() gives its own."""
 
 
 class Served(Struct, frozen=True):
@@ -87,6 +104,11 @@ async def _start_once(place: Place, shape: str) -> None:
     arguments = {"load_format": "dummy"}
     async with serve(place, shape, folder, arguments, context=context_of(place), logged=False):
         pass
+
+
+def on_gpu() -> dict[str, str]:
+    """The environment of a process that computes on GPU 0."""
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: first_gpu()}
 
 
 @contextmanager

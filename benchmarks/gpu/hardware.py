@@ -12,7 +12,7 @@ from samullm_tui.engines.hardware import measure_hardware
 
 __all__ = ["PIECE"]
 
-SECONDS = {"full": 40.0, "small": 4.0}
+SECONDS = {"full": 20.0, "small": 4.0}
 MOST_BYTES = {"full": 0, "small": 64 * 1024**2}
 """The largest block that is copied; 0: the measurement's own."""
 

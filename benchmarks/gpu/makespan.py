@@ -37,7 +37,7 @@ from samullm_tui.simulate.engine import EngineTrace, simulate_requests
 __all__ = ["PIECE"]
 
 REQUESTS = {"full": 1000, "small": 60}
-NEEDS_S = {"full": 200.0, "small": 60.0}
+NEEDS_S = {"full": 140.0, "small": 60.0}
 SETTINGS: dict[str, dict[str, dict[str, Scalar]]] = {
     "full": {
         "as the engine comes": {},

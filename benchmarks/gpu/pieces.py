@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "Piece",
     "Table",
     "causes_of",
+    "keep_logs",
     "main",
     "part_file",
     "read_part",
@@ -38,6 +40,9 @@ __all__ = [
 
 NOT_HERE = "not here: "
 """So begins the cause of what this device cannot do: it is no failure."""
+
+LOGS, LOG_BYTES = 8, 64 * 1024
+"""Of what failed so many logs are kept, the newest, and of each its end."""
 
 Found = dict[str, Any]
 """What one part measured, as it stands in its JSON."""
@@ -74,12 +79,17 @@ class Piece:
 
 
 def main(piece: Piece) -> None:
-    """Measures what is not there yet, then prints the table. Exit status 1 when a part failed or is left."""
+    """Measures what is not there yet, then prints the table: not when the time is up, a table may have to compile the
+    simulator first. Exit status 1 when a part failed or is left.
+    """
     place = place_from(piece.about)
-    causes = {part.name: cause for part in piece.parts(place) if (cause := _measured(piece, part, place))}
-    _write(_causes_file(place, piece.name), msgspec.json.encode(causes))
-    text = table_text(piece, place, causes)
-    _write(place.results / f"{piece.name}.md", text.encode())
+    asked = [part for part in piece.parts(place) if not place.only or part.name in place.only]
+    causes = {part.name: cause for part in asked if (cause := _measured(piece, part, place))}
+    all_causes = {**causes_of(place, piece.name), **causes}
+    _write(_causes_file(place, piece.name), msgspec.json.encode(all_causes))
+    if place.left_s > 0:
+        text = table_text(piece, place, all_causes)
+        _write(place.results / f"{piece.name}.md", text.encode())
     for part, cause in causes.items():
         print(f"{piece.name}, {part}: {cause}")
     raise SystemExit(1 if any(not cause.startswith(NOT_HERE) for cause in causes.values()) else 0)
@@ -93,16 +103,17 @@ def _measured(piece: Piece, part: Part, place: Place) -> str:
     if place.left_s < max(part.needs_s, 1.0):
         return f"not measured yet: it takes {part.needs_s:.0f} s, {max(place.left_s, 0):.0f} s are left"
     print(f"{piece.name}, {part.name}: measuring", flush=True)
-    began_s = time.monotonic()
+    began_s, since_s = time.monotonic(), time.time()
     try:
         found = part.measure()
     except NotHere as error:
         return f"{NOT_HERE}{error}"
-    except SamullmError as error:
-        return f"failed: {error}"
     except Exception as error:  # noqa: BLE001  (one part that fails is a row, not the end of the others)
+        logs = keep_logs(place, piece.name, part.name, since_s)
+        if isinstance(error, SamullmError):
+            return f"failed: {error}{logs}"
         traceback.print_exc()
-        return f"failed: {type(error).__name__}: {error}"
+        return f"failed: {type(error).__name__}: {error}{logs}"
     took_s = time.monotonic() - began_s
     kept = {
         "piece": piece.name,
@@ -113,7 +124,25 @@ def _measured(piece: Piece, part: Part, place: Place) -> str:
         "found": found,
     }
     _write(file, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    file.with_suffix(".log").unlink(missing_ok=True)
     return ""
+
+
+def keep_logs(place: Place, piece: str, part: str, since_s: float) -> str:
+    """Puts the ends of what engines and runs logged since then beside the results: the machine may be gone tomorrow.
+
+    Returns what to say of it.
+    """
+    profiled = Path(tempfile.gettempdir()).glob("samullm-profile-*/*.log")
+    written = [(log.stat().st_mtime, log) for log in (*place.work.rglob("*.log"), *profiled)]
+    newest = [log for at_s, log in sorted(written)[-LOGS:] if at_s >= since_s]
+    if not newest:
+        return ""
+    kept = part_file(place, piece, part).with_suffix(".log")
+    _write(
+        kept, b"".join(b"== %s\n%s\n" % (log.name.encode(), log.read_bytes()[-LOG_BYTES:]) for log in newest)
+    )
+    return f" ({kept.name})"
 
 
 def part_file(place: Place, piece: str, part: str) -> Path:
@@ -135,8 +164,10 @@ def table_text(piece: Piece, place: Place, causes: Mapping[str, str] | None = No
     names = [part.name for part in piece.parts(place)]
     found = {name: part for name in names if (part := read_part(place, piece.name, name)) is not None}
     table = piece.table(place, found)
+    provenance = _provenance(piece, place, names)
     print_table(table.title, table.header, table.rows)
-    lines = [f"### {table.title}", "", *_provenance(piece, place, names)]
+    print(*provenance, sep="\n")
+    lines = [f"### {table.title}", "", *(f"{line}\n" for line in provenance)]
     lines += _row(table.header), _row(["---"] * len(table.header)), *(_row(row) for row in table.rows)
     lines += [f"\n{name}: {cause}" for name, cause in (causes or {}).items()]
     return "\n".join(lines) + "\n"
@@ -152,9 +183,11 @@ def _provenance(piece: Piece, place: Place, names: Sequence[str]) -> list[str]:
             facts = kept["facts"]
             driver = f", driver {facts['driver']}" if facts["driver"] else ""
             on = f"{facts['device']}{driver}, vLLM {facts['vllm']}, PyTorch {facts['torch']}, {facts['date']}"
-            what = "a rehearsal in small sizes" if kept["sizes"] == "small" else "measured"
+            what = "measured"
+            if kept["sizes"] == "small":
+                what = "a rehearsal in small sizes, no figure of anything,"
             lines.setdefault(f"{what} on {on}", []).append(name)
-    return [f"{on}: {', '.join(names)}.\n" for on, names in lines.items()]
+    return [f"{on}: {', '.join(names)}." for on, names in lines.items()]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -162,9 +195,10 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def causes_of(place: Place, piece: str) -> dict[str, str]:
-    """What the last call could not measure, by part."""
+    """What was tried and could not be measured, by part."""
     file = _causes_file(place, piece)
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, str]) if file.exists() else {}
+    causes = msgspec.json.decode(file.read_bytes(), type=dict[str, str]) if file.exists() else {}
+    return {part: cause for part, cause in causes.items() if not part_file(place, piece, part).exists()}
 
 
 def _causes_file(place: Place, piece: str) -> Path:

@@ -24,13 +24,16 @@ PIECE_S = 520.0
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """`results` is kept; `work` (checkpoints, logs, the home of runs) may be deleted at any time."""
+    """`results` is kept; `work` (checkpoints, logs, the home of runs) may be deleted at any time. `only` these parts of a
+    piece are measured, all where it is empty.
+    """
 
     device: Device
     sizes: SizeName
     results: Path
     work: Path
     ends_s: float
+    only: tuple[str, ...] = ()
 
     @property
     def left_s(self) -> float:
@@ -60,6 +63,8 @@ def place_from(about: str, budget_s: float = PIECE_S) -> Place:
     parser.add_argument("--budget-s", type=float, default=budget_s, metavar="S", help=text)
     text = "default: benchmarks/results/ and the device's name"
     parser.add_argument("--results", type=Path, metavar="FOLDER", help=text)
+    text = "a part to measure, the others are left; may be given again (default: all)"
+    parser.add_argument("--only", action="append", default=[], metavar="PART", help=text)
     arguments = parser.parse_args()
     device: Device = arguments.device or ("gpu" if detect_cluster() else "cpu")
     sizes: SizeName = arguments.sizes or ("full" if device == "gpu" else "small")
@@ -72,6 +77,7 @@ def place_from(about: str, budget_s: float = PIECE_S) -> Place:
         results=results,
         work=cache_dir() / "gpu-benchmarks" / name,
         ends_s=time.monotonic() + arguments.budget_s,
+        only=tuple(arguments.only),
     )
 
 

@@ -26,7 +26,7 @@ __all__ = ["PIECE"]
 
 MEMORY_SHARE = 0.4
 FOR_S = {"full": 8.0, "small": 4.0}
-NEEDS_S = {"full": 330.0, "small": 120.0}
+NEEDS_S = {"full": 270.0, "small": 120.0}
 PHASES = ("decoding", "prompts")
 STREAMS = {"full": 128, "small": 16}
 

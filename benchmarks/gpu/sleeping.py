@@ -1,7 +1,8 @@
-"""One engine inside this process is put to sleep and woken: `python -m benchmarks.gpu.sleeping FOLDER LEVEL`.
+"""One engine is put to sleep and woken: `python -m benchmarks.gpu.sleeping FOLDER LEVEL [gpu|cpu]`.
 
 Prints one JSON object: seconds to sleep and to wake, the GPU's memory in use before and during the sleep, whether
 the outputs after it are those before. Level 1 keeps the weights in the host's memory, level 2 reads them again.
+A CPU engine goes through the same states, and frees nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import time
 from importlib import import_module
 from typing import Any
 
-from samullm_tui.telemetry.gpu import sample_gpus
+from benchmarks.gpu.engines import CPU_ENGINE, used_bytes
+from samullm_tui.engines.installed import Device
 
 __all__ = ["sleep_and_wake"]
 
@@ -22,16 +24,18 @@ SETTLE_S = 1.0
 """The driver tells of freed memory a moment later."""
 
 
-def sleep_and_wake(folder: str, level: int, gpu: int = 0) -> dict[str, object]:
+def sleep_and_wake(folder: str, level: int, device: Device = "gpu") -> dict[str, object]:
     vllm = import_module("vllm")
-    llm = vllm.LLM(folder, enable_sleep_mode=True, enforce_eager=True, max_model_len=1024)
+    # vLLM refuses the mode where it cannot free memory; the states are there all the same.
+    engine = {"enable_sleep_mode": True, "enforce_eager": True} if device == "gpu" else CPU_ENGINE
+    llm = vllm.LLM(folder, max_model_len=1024, **engine)
     before = _outputs(vllm, llm)
-    awake = sample_gpus()[gpu].memory_used_bytes
+    awake = used_bytes() if device == "gpu" else None
     began_s = time.monotonic()
     llm.sleep(level=level)
     slept_s = time.monotonic() - began_s
     time.sleep(SETTLE_S)
-    asleep = sample_gpus()[gpu].memory_used_bytes
+    asleep = used_bytes() if device == "gpu" else None
     began_s = time.monotonic()
     if level == 1:
         llm.wake_up()
@@ -62,4 +66,5 @@ def _outputs(vllm: Any, llm: Any) -> list[list[int]]:
 
 if __name__ == "__main__":
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    print(json.dumps(sleep_and_wake(sys.argv[1], int(sys.argv[2]))))
+    on: Device = "cpu" if sys.argv[3:] == ["cpu"] else "gpu"
+    print(json.dumps(sleep_and_wake(sys.argv[1], int(sys.argv[2]), on)))

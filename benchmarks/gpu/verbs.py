@@ -33,7 +33,9 @@ def samullm(place: Place, *arguments: str, timeout_s: float) -> Any:
         )
     except subprocess.TimeoutExpired:
         end_runs(place)
-        raise EngineError(Problem(arguments[0], "", f"not done within {timeout_s:.0f} s")) from None
+        raise EngineError(
+            Problem(arguments[0], "", f"not done within the {timeout_s:.0f} s that were left")
+        ) from None
     if done.returncode != 0:
         raise EngineError(
             Problem(arguments[0], "", f"ended with status {done.returncode} (its words are above)")

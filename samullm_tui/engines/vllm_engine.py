@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -38,6 +39,8 @@ IN_FLIGHT = {"cpu": 64, "gpu": 256}
 STALL_S = 300.0
 ABORT_S = 10.0
 """How long a server that is stopped has for answering what it has in flight with what there is of it."""
+MOST_FILES = 65_536
+"""Each request in flight is a connection; many systems allow 1,024 open files unless asked for more."""
 LOG_TAIL_BYTES = 64 * 1024
 PORT_TAKEN = "Address already in use"
 # What the caller's environment must not decide: another key; which of its GPUs an engine gets.
@@ -105,6 +108,7 @@ class VllmEngine:
 
     async def _start(self) -> Started:
         began_s = time.monotonic()
+        _allow_files()
         checkpoint = await asyncio.to_thread(resolve_checkpoint, self._llm.checkpoint)
         check_checkpoint(self._llm, checkpoint)
         self._specials = await asyncio.to_thread(special_tokens, checkpoint)
@@ -270,3 +274,11 @@ class VllmEngine:
                 return cause_of(file.read().decode(errors="replace"))
         except OSError:
             return ""
+
+
+def _allow_files() -> None:
+    """Lets this process, and the servers that it starts, open as many files as the system allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

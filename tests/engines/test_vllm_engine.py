@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 import uuid
@@ -221,6 +222,24 @@ async def test_a_stop_gives_back_what_there_is_of_an_answer_and_another_engine_g
     assert (completion.prompt_tokens, completion.pieces) == (len("hang on"), 2)
     assert completion.output_tokens == 3 + len(completion.text) - 3
     assert bytes(completion.token_ids or ()) == completion.text.encode()
+
+
+async def test_more_requests_are_in_flight_than_a_system_allows_open_files_unasked(
+    make: Callable[..., VllmEngine],
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files + 50, limits[1]))
+    try:
+        engine = make()
+        await engine.start()
+        flying = [asyncio.create_task(engine.generate(asked("hang"))) for _ in range(200)]
+        await until(lambda: engine._in_flight == len(flying))
+        await engine.stop()
+        ends = await asyncio.gather(*flying, return_exceptions=True)
+        assert [end for end in ends if not isinstance(end, PartialAnswerError)] == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import math
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,23 +14,27 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.gpu import all as all_pieces
 from benchmarks.gpu import makespan, sharing
 from benchmarks.gpu.engines import Served
 from benchmarks.gpu.pieces import Found, NotHere, Part, Piece, Table, main, read_part
-from benchmarks.gpu.place import Place
+from benchmarks.gpu.place import Place, _slug
 from benchmarks.gpu.shapes import SHAPES, words
 from benchmarks.gpu.sharegpt import draw_lengths
 from benchmarks.gpu.verbs import last_object
 from samullm_tui.domain.errors import EngineError, Problem
 from samullm_tui.domain.plan import Replica
+from samullm_tui.engines.processes import alive
 from samullm_tui.engines.protocol import GenerateRequest, Started
 from samullm_tui.engines.step_log import EngineSetup
+from samullm_tui.engines.virtual_time import run_scaled
 from samullm_tui.forecast.checkpoint import shape_from_config
 from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
 from samullm_tui.latency.profile import Profile
@@ -55,10 +63,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     )
 
 
-def call(monkeypatch: pytest.MonkeyPatch, place: Place, parts: list[Part], budget_s: float = 60) -> Any:
+def place_name() -> str:
+    """What a rehearsal's folders are called here."""
+    return _slug("cpu", "small")
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, place: Place, parts: list[Part], *more: str, budget_s: float = 60
+) -> Any:
     """Runs a piece of these parts; its exit status."""
     sizes = ("--device", "cpu", "--sizes", "small", "--results", str(place.results))
-    monkeypatch.setattr(sys, "argv", ["piece", *sizes, "--budget-s", str(budget_s)])
+    monkeypatch.setattr(sys, "argv", ["piece", *sizes, "--budget-s", str(budget_s), *more])
 
     def table(_place: Place, found: Any) -> Table:
         return Table(
@@ -106,6 +121,72 @@ def test_no_part_is_begun_that_the_budget_does_not_hold(
     assert call(monkeypatch, place, [part("long", needs_s=100), part("short", needs_s=1)], budget_s=20) == 1
     assert CALLS == ["short"]
     assert "long: not measured yet: it takes 100 s" in capsys.readouterr().out
+
+
+def test_only_the_parts_that_are_asked_for_are_measured_and_what_became_of_the_others_stays_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = [part("one", fails=ValueError("a bug")), part("two")]
+    assert call(monkeypatch, place, two, "--only", "one") == 1
+    assert call(monkeypatch, place, two, "--only", "two") == 0
+    assert CALLS == ["one", "two"]
+    assert "one: failed: ValueError: a bug" in (place.results / "piece.md").read_text()
+
+
+def test_what_engines_logged_stands_beside_the_results_of_a_part_that_failed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The machine with the GPU may be gone when somebody asks why."""
+    logs = tmp_path / "cache" / "samullm-tui" / "gpu-benchmarks" / place_name() / "logs"
+    logs.mkdir(parents=True)
+    (logs / "before.log").write_text("of another part")
+    os.utime(logs / "before.log", (1.0, 1.0))
+
+    def dies() -> Found:
+        (logs / "engine.log").write_text("CUDA error: no kernel image")
+        raise EngineError(Problem("engine", "", "it died"))
+
+    assert call(monkeypatch, place, [Part("a part", dies)]) == 1
+    assert "failed: engine: it died (piece.a-part.log)" in capsys.readouterr().out
+    assert (place.results / "piece.a-part.log").read_text() == "== engine.log\nCUDA error: no kernel image\n"
+    assert call(monkeypatch, place, [part("a part")]) == 0
+    assert not (place.results / "piece.a-part.log").exists()
+
+
+def test_who_calls_off_all_pieces_calls_off_the_one_that_measures(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python, pid = tmp_path / "python", tmp_path / "pid"
+    python.write_text(f"#!/bin/sh\necho $$ > {pid}.part && mv {pid}.part {pid} && exec sleep 1000\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(all_pieces.sys, "executable", str(python))
+    monkeypatch.setattr(all_pieces, "end_runs", lambda _: None)
+
+    def call_off() -> None:
+        while not pid.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def called_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, called_off)
+    try:
+        Thread(target=call_off).start()
+        with pytest.raises(KeyboardInterrupt):
+            all_pieces._run(place, "sharing", [part("one")])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not alive(int(pid.read_text()))
+
+
+def test_all_pieces_go_through_every_part(place: Place) -> None:
+    went: Counter[str] = Counter()
+    for name, which in all_pieces.ORDER:
+        parts = importlib.import_module(f"benchmarks.gpu.{name}").PIECE.parts(place)
+        went.update(f"{name} {one.name}" for one in parts[which])
+    pieces = [importlib.import_module(f"benchmarks.gpu.{name}").PIECE for name in all_pieces.PIECES]
+    assert went == Counter(f"{piece.name} {one.name}" for piece in pieces for one in piece.parts(place))
 
 
 def test_what_a_device_cannot_do_is_no_failure(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +279,7 @@ def test_the_sharing_table_says_how_much_slower_each_is_beside_the_other(
     monkeypatch.setattr(sharing, "serve", serve)
     monkeypatch.setattr(sharing, "shape_folder", lambda *_: place.results)
     monkeypatch.setattr(sharing, "FOR_S", {"small": 0.3})
-    found = asyncio.run(sharing._measure(place))
+    found = run_scaled(sharing._measure(place), math.inf)
     rows = sharing.table(place, {"two LLMs": found}).rows
     assert [row[:2] for row in rows] == [
         (llm, phase) for llm in ("small-llama", "small-qwen3") for phase in ("decoding", "prompts")
