@@ -125,7 +125,7 @@ def _situation(
             progress.generated,
             np.maximum(_skewed(inputs.problem, draw), progress.generated + 1),
         )
-        for draw in draws_of(inputs, (0, 2), draws_for(open_requests))
+        for draw in draws_of(inputs, (0, 2), draws_for(open_requests, len(progress.done)))
     )
     return Situation(inputs.problem, progress, running, at_s, rest.stages, draws)
 

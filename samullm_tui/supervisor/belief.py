@@ -23,9 +23,10 @@ from samullm_tui.supervisor.running import RunningState
 __all__ = ["draws_for", "situation"]
 
 DRAWS, FEW_DRAWS = 16, 3
-DRAWN_REQUESTS = 200_000
+DRAWN_REQUESTS, HELD_REQUESTS = 200_000, 3_000_000
 """With many open requests fewer draws are made, of so many lengths in all: the end hardly differs between them, and a
-decision must not take much more than a second."""
+decision must not take much more than a second. Each draw has a length for every request of the run, open or not: with
+very many fewer draws are made, so that a decision takes no more memory later than at the start."""
 OVERDUE = 0.1
 """Of its load an engine is expected to take that is not ready when it should be."""
 
@@ -52,7 +53,7 @@ def situation(
     problem = corrected(inputs.problem, state.watch)
     seen = _seen(inputs, state, stats)
     if draws is None:
-        draws = draws_for(ledger.open_requests)
+        draws = draws_for(ledger.open_requests, len(inputs.problem.table.llm))
     drawn = _draws(inputs, problem, seen, draws, rng)
     return Situation(
         problem=problem,
@@ -70,9 +71,10 @@ def situation(
     )
 
 
-def draws_for(open_requests: int) -> int:
-    """How many draws a decision about so many open requests gets."""
-    return min(DRAWS, max(FEW_DRAWS, DRAWN_REQUESTS // max(1, open_requests)))
+def draws_for(open_requests: int, requests: int) -> int:
+    """How many draws a decision about so many open requests gets, in a run of so many."""
+    wanted = min(DRAWN_REQUESTS // max(1, open_requests), HELD_REQUESTS // max(1, requests))
+    return min(DRAWS, max(FEW_DRAWS, wanted))
 
 
 def _draws(
