@@ -125,29 +125,11 @@ class Problem:
 
     def shared(self, output_tokens: IntArray) -> SharedBlocks | None:
         """The blocks that requests have in common; what is fed to a prompt is part of it."""
-        if self._shared_is_known:
-            return self._shared_by_all
-        return self._shared(prompts_of(self.table, output_tokens))
-
-    @cached_property
-    def _shared_is_known(self) -> bool:
-        """Whether no prompt needs what is fed to it to have all that it shares: outputs change nothing then."""
         table = self.table
         if self.prefix is None or table.prefix_tokens is None:
-            return True
-        own = (self.prefix < 0) | (table.prefix_tokens < table.prompt_tokens)
-        takes_outputs = np.diff(np.append(0, np.cumsum(table.fed))[table.parent_start]) > 0
-        return bool((own | ~takes_outputs).all())
-
-    @cached_property
-    def _shared_by_all(self) -> SharedBlocks | None:
-        return self._shared(self.table.prompt_tokens)
-
-    def _shared(self, prompt_tokens: IntArray) -> SharedBlocks | None:
-        if self.prefix is None or self.table.prefix_tokens is None:
             return None
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
-        return share(self.prefix, self.table.prefix_tokens, prompt_tokens, block_size)
+        return share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
 
     @cached_property
     def requests_of(self) -> tuple[IntArray, ...]:
@@ -155,10 +137,9 @@ class Problem:
         return tuple(np.flatnonzero(self.table.llm == llm) for llm in range(len(self.llms)))
 
     def with_llms(self, llms: tuple[LLMModel, ...]) -> Problem:
-        """The same requests with other models of their LLMs. What was worked out of the requests alone is taken over."""
+        """The same requests with other models of their LLMs. What was worked out of the requests is taken over."""
         other = replace(self, llms=llms)
-        known = {*vars(other), "_shared_by_all"}  # blocks have the size that the models say
-        of_requests = {name: value for name, value in vars(self).items() if name not in known}
+        of_requests = {name: value for name, value in vars(self).items() if name not in vars(other)}
         vars(other).update(of_requests)
         return other
 
