@@ -96,15 +96,16 @@ def deal(
         own = [e for e, replica in enumerate(replicas) if replica.llm == name]
         if not own or left[llm] == 0:
             continue
+        requests = problem.requests_of[llm]
+        requests = requests[~progress.done[requests]]
         if len(own) == 1:
-            engine_of[(problem.table.llm == llm) & ~progress.done] = own[0]
+            engine_of[requests] = own[0]
             continue
         before = {replica for replica in progress.engines if replica.llm == name}
         states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
         all_stay = before == {replicas[e] for e in own} and len(states) == len(own)
         for e, state in states.items():
             engine_of[state.assigned if all_stay else state.running] = e
-        requests = np.flatnonzero((problem.table.llm == llm) & ~progress.done)
         if (engine_of[requests] < 0).any():
             shapes = [problem.llms[llm].shape(replicas[e].tp) for e in own]
             before_s = [
@@ -147,7 +148,9 @@ def deal_llm(
         work[:, column] = np.bincount(unit, tokens, len(units))
     place = np.full(len(units), -1, np.int64)
     place[unit[has >= 0]] = has[has >= 0]
-    rates = np.array([rates_of(shape, float(prompt.mean()), float(output.mean())) for shape in shapes])
+    means = float(prompt.mean()), float(output.mean())
+    rates_by_tp = {shape.tp: rates_of(shape, *means) for shape in shapes}
+    rates = np.array([rates_by_tp[shape.tp] for shape in shapes])
     order = np.argsort(-work[:, 2], kind="stable")
     place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
     return place[unit]

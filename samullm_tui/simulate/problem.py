@@ -131,6 +131,11 @@ class Problem:
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
         return share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
 
+    @cached_property
+    def requests_of(self) -> tuple[IntArray, ...]:
+        """The requests of each LLM, in the order of the table."""
+        return tuple(np.flatnonzero(self.table.llm == llm) for llm in range(len(self.llms)))
+
     def with_llms(self, llms: tuple[LLMModel, ...]) -> Problem:
         """The same requests with other models of their LLMs. What was worked out of the requests is taken over."""
         other = replace(self, llms=llms)

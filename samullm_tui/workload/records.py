@@ -15,12 +15,11 @@ from typing import BinaryIO, overload
 import msgspec
 
 from samullm_tui.domain.application import DataSet
-from samullm_tui.domain.errors import ApplicationError
 from samullm_tui.workload.batch import batch_fields
-from samullm_tui.workload.problems import SHOWN, Problems, shown
+from samullm_tui.workload.problems import Problems, shown
 from samullm_tui.workload.synthetic import synthetic_columns
 
-__all__ = ["LINE_BYTES", "Record", "all_records", "read_records", "scan_records", "scan_rows"]
+__all__ = ["LINE_BYTES", "Record", "all_records", "scan_records", "scan_rows"]
 
 LINE_BYTES = 32 * 1024 * 1024
 """A longer line is refused."""
@@ -41,14 +40,6 @@ class Record(msgspec.Struct, frozen=True):
     @property
     def place(self) -> str:
         return f"line {self.line}, record {shown(self.id)}" if self.line else f"record {shown(self.id)}"
-
-
-def read_records(data: DataSet) -> Iterator[Record]:
-    """The records of `data`. Raises ApplicationError at the end of the file when any line was wrong."""
-    problems = Problems(data.file or data.name, limit=SHOWN)
-    yield from scan_records(data, problems)
-    if problems:
-        raise ApplicationError(problems.all())
 
 
 def scan_records(data: DataSet, problems: Problems, line_bytes: int = LINE_BYTES) -> Iterator[Record]:

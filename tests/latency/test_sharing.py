@@ -70,6 +70,15 @@ def test_one_measured_llm_moves_all_others_by_its_ratio_to_its_roofline(
         assert moved == pytest.approx(ratio, rel=0.15)
 
 
+def test_a_host_that_is_slow_for_a_dense_llm_makes_reading_experts_no_slower() -> None:
+    """No mixture was measured: its factor over the GPU's peak stays that of the prior, whatever launches take."""
+    one = known("Llama-2-7b-hf")
+    slow = IterationLatency(tuple(2 * c for c in roofline(one, H100, 1).coefficients))
+    rates = calibrated_rates([(one, 1, slow)], H100)
+    assert rates.expert_factor == pytest.approx(GRAPHS.expert_factor)
+    assert rates.layer_launch_s > 1.5 * GRAPHS.layer_launch_s
+
+
 def test_llms_of_one_shape_count_as_one() -> None:
     a, b = known("Llama-2-7b-hf"), known("Llama-2-13b-hf")
     slow = IterationLatency(tuple(2 * c for c in roofline(a, A100, 1).coefficients))
@@ -120,4 +129,4 @@ def test_an_llm_left_out_is_predicted_from_its_shape(
     mixture = errors.pop(("Mixtral-8x7B-v0.1", 2))
     assert np.median(list(errors.values())) < 0.08
     assert max(errors.values()) < 0.15
-    assert mixture < 0.3
+    assert mixture < 0.26

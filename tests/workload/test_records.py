@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samullm_tui.domain.application import DataSet
-from samullm_tui.domain.errors import ApplicationError, Problem
+from samullm_tui.domain.errors import Problem
 from samullm_tui.workload.problems import Problems
-from samullm_tui.workload.records import Record, read_records, scan_records
+from samullm_tui.workload.records import Record, scan_records
 
 LINE_BYTES = 2_000
 
@@ -81,13 +81,6 @@ def test_a_line_nested_without_end_is_named(tmp_path: Path) -> None:
     assert len(list(scan_records(DataSet(name="d", file=str(path)), problems))) == 1
     (problem,) = problems.all()
     assert (problem.place, problem.wrong) == ("line 2", "nested too deeply")
-
-
-def test_read_records_raises_with_every_bad_line(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, b"x\n" + OK + b"y\n")
-    with pytest.raises(ApplicationError) as caught:
-        list(read_records(DataSet(name="d", file=str(path))))
-    assert [p.place for p in caught.value.problems] == ["line 1", "line 3"]
 
 
 def test_more_than_twenty_bad_lines_are_counted(tmp_path: Path) -> None:
@@ -235,7 +228,7 @@ def test_a_huge_line_is_refused_without_being_held(tmp_path: Path) -> None:
 def test_reading_holds_one_line_at_a_time(tmp_path: Path) -> None:
     path = jsonl(tmp_path, b"".join(b'{"id": %d, "text": "%s"}\n' % (k, b"x" * 1000) for k in range(10_000)))
     tracemalloc.start()
-    count = sum(1 for _ in read_records(DataSet(name="d", file=str(path))))
+    count = sum(1 for _ in scan_records(DataSet(name="d", file=str(path)), Problems("x")))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 10_000
@@ -247,7 +240,7 @@ def synthetic(**fields: object) -> DataSet:
 
 
 def column(data: DataSet, name: str) -> list[object]:
-    return [record.fields[name] for record in read_records(data)]
+    return [record.fields[name] for record in scan_records(data, Problems("x"))]
 
 
 def test_drawn_fields_follow_their_distribution() -> None:
@@ -274,10 +267,12 @@ def test_the_same_seed_draws_the_same_and_a_new_field_changes_no_other() -> None
     one, two = synthetic(a={"uniform": [1, 99]}), synthetic(b={"uniform": [1, 99]}, a={"uniform": [1, 99]})
     assert column(one, "a") == column(one, "a") == column(two, "a")
     assert column(two, "a") != column(two, "b")
-    assert [r.id for r in read_records(one)][:2] == ["0001", "0002"]
+    assert [r.id for r in scan_records(one, Problems("x"))][:2] == ["0001", "0002"]
 
 
 def test_lists_that_would_fill_the_memory_are_refused() -> None:
     data = synthetic(p={"list": {"count": {"uniform": [10**6, 10**6]}, "tokens": {"uniform": [1, 1]}}})
-    with pytest.raises(ApplicationError, match="elements"):
-        list(read_records(data))
+    problems = Problems("x")
+    assert list(scan_records(data, problems)) == []
+    (problem,) = problems.all()
+    assert "elements" in f"{problem.wrong}; {problem.right}"
