@@ -29,10 +29,14 @@ OTHER = re.compile(
 class Picture:
     """What a terminal shows, as far as Textual's output goes: text, and where the cursor is sent."""
 
-    def __init__(self) -> None:
-        self._cells = [[" "] * WIDTH for _ in range(HEIGHT)]
+    def __init__(self, width: int = WIDTH, height: int = HEIGHT) -> None:
+        self._width, self._height = width, height
+        self._cells = self._blank()
         self._row = self._column = 0
         self._rest = ""
+
+    def _blank(self) -> list[list[str]]:
+        return [[" "] * self._width for _ in range(self._height)]
 
     @property
     def text(self) -> str:
@@ -59,14 +63,14 @@ class Picture:
             row, _, column = numbers.partition(";")
             self._row, self._column = int(row or 1) - 1, int(column or 1) - 1
         elif command == "J":
-            self._cells = [[" "] * WIDTH for _ in range(HEIGHT)]
+            self._cells = self._blank()
 
     def _put(self, character: str) -> None:
         if character == "\n":
             self._row += 1
         elif character == "\r":
             self._column = 0
-        elif character >= " " and self._row < HEIGHT and self._column < WIDTH:
+        elif character >= " " and self._row < self._height and self._column < self._width:
             self._cells[self._row][self._column] = character
             self._column += 1
 

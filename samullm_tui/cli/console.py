@@ -73,7 +73,7 @@ def _recording(text: str) -> Path:
 
 def _headless(path: Path, speed: float, *, as_json: bool) -> int:
     """Folds the recording at its own pace times `speed`, and says what it comes to."""
-    timeline = Timeline(path)
+    timeline = Timeline(path).whole()
     started = time.monotonic()
     for index in range(len(timeline)):
         due_s = 0.0 if math.isinf(speed) else timeline.at_s(index) / speed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,7 @@ from msgspec import Struct
 from textual.app import App
 
 from samullm_tui.console.keymap import load_keys
+from samullm_tui.console.layout.ascii import wants_ascii
 from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.screens.library import LibraryScreen
 from samullm_tui.console.sources import Settings, Sources
@@ -58,6 +60,7 @@ class SamullmApp(App[int], inherit_bindings=False):
         self.sources = sources
         self.start = start or Start()
         self.cache: dict[str, object] = {}
+        self.ascii_only = wants_ascii(os.environ)
         self._themes, problems = load_themes((THEMES, user_themes()))
         self.actions, wrong_keys = load_keys(user_keys())
         self._problems = [*problems, *wrong_keys]

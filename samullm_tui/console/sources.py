@@ -89,7 +89,7 @@ class Sources(Protocol):
         """Reads an application file."""
 
     def timeline(self, path: Path) -> Timeline:
-        """A recording, or a run's folder, to move along."""
+        """A recording, or a run's folder, to be read and moved along. Does not read it yet, nor block."""
 
     def tail(self, run: str) -> Tail:
         """The journal of a run of this machine."""

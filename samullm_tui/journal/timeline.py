@@ -1,58 +1,97 @@
-"""A whole recording in memory, with the state after any of its events: what the replay screen moves along."""
+"""A recording with the state after any of its events: what the replay screen moves along, while it is still read.
+
+Events are kept in blocks, compressed, with the state before each: a seek unpacks one block and applies less than that,
+and a million events take about as much memory as the recording.
+"""
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+
+import msgspec
 
 from samullm_tui.domain.errors import Problem, RecordingError
 from samullm_tui.domain.event import AnyEvent, Decided, RunCreated
+from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.reader import RIGHT, journal_file, read_events
 from samullm_tui.journal.run_state import RunState, copy_state
-from samullm_tui.journal.state import apply, fold
+from samullm_tui.journal.state import fold
 
-__all__ = ["Timeline"]
+__all__ = ["BLOCK_EVENTS", "Timeline"]
 
-SNAPSHOTS = 256
-MIN_STRIDE = 128
+BLOCK_EVENTS = 1024
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[list[AnyEvent]] = msgspec.json.Decoder(list[AnyEvent])
 
 
 class Timeline:
-    """The events of the recording at `path` (journal file, run folder or `.zst`), numbered from 0.
+    """The events of the recording at `path` (journal file, run folder or a compressed one), numbered from 0.
 
-    Loading folds the whole recording once and keeps a copy of the state every so many events, so that a seek
-    applies few of them. Raises RecordingError when `path` is no recording or holds no event.
+    It holds what `read` has come to; one thread may read while another moves along that. `is_whole`: nothing is left to
+    read. `final`: the state after the last event so far, nobody's to change.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.events: Sequence[AnyEvent] = tuple(read_events(path))
-        if not self.events or not isinstance(self.events[0], RunCreated):
-            wrong = "it does not begin with the creation of a run" if self.events else "it holds no event"
-            raise RecordingError(Problem(str(journal_file(path)), "line 1", wrong, RIGHT))
-        self._times = tuple(accumulate((event.at_s for event in self.events), max))
-        self._stride = max(MIN_STRIDE, len(self.events) // SNAPSHOTS)
-        self._snapshots: list[RunState] = []
-        self.final = self._fold_all()
-        self.decision_indices = tuple(k for k, event in enumerate(self.events) if isinstance(event, Decided))
+        self.is_whole = False
+        self.decision_indices: list[int] = []
+        self._blocks: list[bytes] = []
+        self._states = [RunState()]
+        self._times = array("d")
+        self._count = 0
 
-    def _fold_all(self) -> RunState:
-        state = RunState()
-        for index, event in enumerate(self.events):
-            if index % self._stride == 0:
-                self._snapshots.append(copy_state(state))
-            apply(state, event)
-        return state
+    def read(self) -> Iterator[Sequence[AnyEvent]]:
+        """Reads the recording, and yields its events, at most BLOCK_EVENTS at a time.
+
+        Raises RecordingError when `path` is no recording, holds no event or is damaged.
+        """
+        events = read_events(self.path)
+        while block := tuple(islice(events, BLOCK_EVENTS)):
+            self._add(block)
+            yield block
+        if not self._count:
+            raise self._error("it holds no event")
+        self.is_whole = True
+
+    def whole(self) -> Timeline:
+        """Itself, when all of it is read. Raises as `read`."""
+        for _ in self.read():
+            pass
+        return self
+
+    def _add(self, block: Sequence[AnyEvent]) -> None:
+        first = self._count
+        if not first and not isinstance(block[0], RunCreated):
+            raise self._error("it does not begin with the creation of a run")
+        latest = self.duration_s
+        for event in block:
+            latest = max(latest, event.at_s)
+            self._times.append(latest)
+        self._blocks.append(zstd.compress(_encoder.encode(block)))
+        self._states.append(fold(block, copy_state(self._states[-1])))
+        self.decision_indices += [first + k for k, event in enumerate(block) if isinstance(event, Decided)]
+        # Last: who moves along meanwhile goes by it.
+        self._count = first + len(block)
+
+    def _error(self, wrong: str) -> RecordingError:
+        return RecordingError(Problem(str(journal_file(self.path)), "line 1", wrong, RIGHT))
 
     def __len__(self) -> int:
-        return len(self.events)
+        return self._count
+
+    @property
+    def final(self) -> RunState:
+        return self._states[-1]
 
     @property
     def duration_s(self) -> float:
         """The time of the latest event, on the run's clock."""
-        return self._times[-1]
+        return self.at_s(self._count - 1)
 
     def at_s(self, index: int) -> float:
         """The time at which event `index` has happened (times never go back)."""
@@ -60,7 +99,7 @@ class Timeline:
 
     def index_at(self, at_s: float) -> int:
         """The last event that has happened by `at_s`; -1 when none has."""
-        return bisect_right(self._times, at_s) - 1
+        return bisect_right(self._times, at_s, 0, self._count) - 1
 
     def state_at(self, index: int | None = None, *, at_s: float | None = None) -> RunState:
         """The state right after event `index`, or at the time `at_s`; -1 is before the first, too late is the end.
@@ -71,7 +110,10 @@ class Timeline:
             raise ValueError("either an index or a time")
         if at_s is not None:
             index = self.index_at(at_s)
-        applied = min(max(index if index is not None else -1, -1) + 1, len(self.events))
-        snapshot = min(applied // self._stride, len(self._snapshots) - 1)
-        state = copy_state(self._snapshots[snapshot])
-        return fold(self.events[snapshot * self._stride : applied], state)
+        applied = min(max(index if index is not None else -1, -1) + 1, self._count)
+        block, within = divmod(applied, BLOCK_EVENTS)
+        state = copy_state(self._states[block])
+        return fold(self._unpack(block)[:within], state) if within else state
+
+    def _unpack(self, block: int) -> list[AnyEvent]:
+        return _decoder.decode(zstd.decompress(self._blocks[block]))

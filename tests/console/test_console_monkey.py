@@ -147,7 +147,7 @@ def world(tmp_path: Path) -> FakeSources:
 STARTS = (
     Start(recording=RECORDED, speed=16.0),
     Start(run="live"),
-    Start(recording=RECORDINGS / "chain-summary-simulated.jsonl.zst", playing=False),
+    Start(recording=RECORDINGS / "chain-summary.jsonl.zst", playing=False),
 )
 
 

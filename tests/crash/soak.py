@@ -53,10 +53,11 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a supervisor when it had so many outputs."""
+    """Of a supervisor when it had so many outputs: memory now, and the most until now."""
 
     outputs: int
     resident_mib: float
+    peak_mib: float
     cpu_s: float
 
 
@@ -98,6 +99,11 @@ def watch(paths: RunPaths, every: int, act: Callable[[Usage, int], bool] = lambd
 def usage_of(pid: int, outputs: int) -> Usage:
     """All threads of a process together."""
     status = Path(f"/proc/{pid}/status").read_text()
-    resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    memory_mib = dict[str, float]()
+    for line in status.splitlines():
+        name, *value = line.split()
+        if name in {"VmRSS:", "VmHWM:"}:
+            memory_mib[name] = int(value[0]) / 1024
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return Usage(outputs, resident_kib / 1024, (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"))
+    cpu_s = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    return Usage(outputs, memory_mib["VmRSS:"], memory_mib["VmHWM:"], cpu_s)

@@ -16,6 +16,7 @@ from samullm_tui.domain.event import (
     AnyEvent,
     Approved,
     ControlReceived,
+    Decided,
     EngineReady,
     EngineStarting,
     PlanningFinished,
@@ -29,6 +30,7 @@ from samullm_tui.domain.event import (
     SupervisorStarted,
 )
 from samullm_tui.domain.plan import Span
+from samullm_tui.journal import timeline as timeline_module
 from samullm_tui.journal.codec import encode
 from samullm_tui.journal.framing import frame
 from samullm_tui.journal.state import RunState, copy_state, fold, state_sha256
@@ -196,14 +198,21 @@ def test_a_copy_is_independent(before: list[AnyEvent], after: list[AnyEvent]) ->
 
 
 def long_run() -> list[AnyEvent]:
-    """Longer than a snapshot's stride, so that seeking starts from several of them."""
+    """Longer than a few short blocks, so that seeking starts from several of them."""
     run = small_run()
     return [*run[:12], *(sampled(15.0 + k / 1000) for k in range(400)), *run[12:]]
 
 
-def test_the_state_at_an_index_is_the_fold_of_the_events_up_to_it(tmp_path: Path) -> None:
+@pytest.fixture
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Events of a block, so few that a small recording has several."""
+    monkeypatch.setattr(timeline_module, "BLOCK_EVENTS", 64)
+    return 64
+
+
+def test_the_state_at_an_index_is_the_fold_of_the_events_up_to_it(tmp_path: Path, short_blocks: int) -> None:
     events = long_run()
-    timeline = Timeline(write(tmp_path / "r.jsonl", events))
+    timeline = Timeline(write(tmp_path / "r.jsonl", events)).whole()
     assert len(timeline) == len(events)
     state = RunState()
     assert timeline.state_at(-1) == state
@@ -213,16 +222,30 @@ def test_the_state_at_an_index_is_the_fold_of_the_events_up_to_it(tmp_path: Path
     assert timeline.state_at(10**9) == timeline.final == state
 
 
-def test_what_is_done_to_a_state_does_not_change_the_recording(tmp_path: Path) -> None:
-    timeline = Timeline(write(tmp_path / "r.jsonl", long_run()))
-    for index in (0, 127, 128, 300):
+def test_a_recording_is_moved_along_while_it_is_read(tmp_path: Path, short_blocks: int) -> None:
+    events = long_run()
+    timeline = Timeline(write(tmp_path / "r.jsonl", events))
+    read: list[AnyEvent] = []
+    for block in timeline.read():
+        read += block
+        assert not timeline.is_whole
+        assert len(timeline) == len(read)
+        assert timeline.state_at(at_s=1e9) == timeline.final == fold(read)
+        assert timeline.duration_s == timeline.at_s(len(read) - 1) == max(event.at_s for event in read)
+        assert timeline.decision_indices == [k for k, event in enumerate(read) if isinstance(event, Decided)]
+    assert (timeline.is_whole, read) == (True, events)
+
+
+def test_what_is_done_to_a_state_does_not_change_the_recording(tmp_path: Path, short_blocks: int) -> None:
+    timeline = Timeline(write(tmp_path / "r.jsonl", long_run())).whole()
+    for index in (0, short_blocks - 1, short_blocks, len(timeline) - 1):
         before = timeline.state_at(index)
         fold(small_run(), timeline.state_at(index))
         assert timeline.state_at(index) == before
 
 
 def test_time_and_decisions_lead_to_events(tmp_path: Path) -> None:
-    timeline = Timeline(write(tmp_path / "r.jsonl", small_run()))
+    timeline = Timeline(write(tmp_path / "r.jsonl", small_run())).whole()
     (decision,) = timeline.decision_indices
     assert len(timeline.state_at(decision).decisions) == 1
     assert len(timeline.state_at(decision - 1).decisions) == 0
@@ -238,7 +261,7 @@ def test_time_and_decisions_lead_to_events(tmp_path: Path) -> None:
 @pytest.mark.parametrize("events", [[], small_run()[1:]])
 def test_a_recording_begins_with_its_run(tmp_path: Path, events: list[AnyEvent]) -> None:
     with pytest.raises(RecordingError, match=r"line 1: it (holds no event|does not begin)"):
-        Timeline(write(tmp_path / "r.jsonl", events))
+        Timeline(write(tmp_path / "r.jsonl", events)).whole()
 
 
 def test_a_second_approval_replaces_the_plan_and_an_unknown_rank_has_none() -> None:

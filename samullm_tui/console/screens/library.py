@@ -89,7 +89,7 @@ class LibraryScreen(ListScreen):
         try:
             if entry.kind == "application":
                 return self.console.sources.load(entry.path)
-            return head_of(self.console.sources.timeline(entry.path))
+            return head_of(self.console.sources.timeline(entry.path).whole())
         except SamullmError as error:
             return error.problems
 
@@ -161,7 +161,7 @@ class LibraryScreen(ListScreen):
         from samullm_tui.console.screens.report import ReportScreen
 
         try:
-            timeline = await in_thread(self.console.sources.timeline, entry.path)
+            timeline = await in_thread(self.console.sources.timeline(entry.path).whole)
         except SamullmError as error:
             self.say(brief(error.problems[0]), "bad")
             return

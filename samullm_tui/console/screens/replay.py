@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,17 +17,20 @@ from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import problem_lines
 from samullm_tui.console.views.run import run_title, transport_line
 from samullm_tui.domain.errors import Problem, SamullmError
+from samullm_tui.domain.event import AnyEvent
 from samullm_tui.journal.timeline import Timeline
 
 __all__ = ["ReplayScreen"]
 
 TICK_S = 0.5
+PIECE_S = 0.2
+"""Of reading before the first picture, and between two pictures of how far it is."""
 SEEK_SHARE = 1 / 40
 SLOWEST, FASTEST = 0.25, 4096.0
 
 
 class ReplayScreen(MomentScreen):
-    """Plays a recording at `speed` times its own pace."""
+    """Plays a recording at `speed` times its own pace, while the rest of it is still read."""
 
     NAME: ClassVar[str] = "replay"
 
@@ -38,8 +42,10 @@ class ReplayScreen(MomentScreen):
         self.playing = playing
         self.problems: Sequence[Problem] = ()
         self._timeline: Timeline | None = None
+        self._wanted_s = 0.0
         self._lines: list[LogLine] = []
         self._line_events: list[int] = []
+        self._described = 0
         self._then = 0.0
 
     # Data
@@ -49,23 +55,30 @@ class ReplayScreen(MomentScreen):
         self.set_interval(TICK_S, self._tick)
 
     async def _load(self) -> None:
-        try:
-            self._timeline = await in_thread(self._read)
-        except SamullmError as error:
-            self.playing, self.problems = False, error.problems
-            self.redraw()
-            return
-        self._then = time.monotonic()
-        self.seek(0.0)
-
-    def _read(self) -> Timeline:
-        """The recording, and its whole log with the events that its lines are of."""
         timeline = self.console.sources.timeline(self.path)
-        for index, event in enumerate(timeline.events):
-            if line := describe(event):
-                self._lines.append(line)
-                self._line_events.append(index)
-        return timeline
+        blocks, more = timeline.read(), True
+        try:
+            while more:
+                more = await in_thread(self._read, blocks)
+                if self._timeline is None:
+                    self._timeline, self._then = timeline, time.monotonic()
+                self.seek(self._wanted_s)
+        except SamullmError as error:
+            self._timeline, self.playing, self.problems = None, False, error.problems
+            self.redraw()
+
+    def _read(self, blocks: Iterator[Sequence[AnyEvent]]) -> bool:
+        """PIECE_S of the rest of the recording, and the lines of its log. Whether there may be more."""
+        until = time.monotonic() + PIECE_S
+        for block in blocks:
+            for event in block:
+                self._described += 1
+                if line := describe(event):
+                    self._lines.append(line)
+                    self._line_events.append(self._described - 1)
+            if time.monotonic() >= until:
+                return True
+        return False
 
     def _tick(self) -> None:
         now, then = time.monotonic(), self._then
@@ -76,20 +89,27 @@ class ReplayScreen(MomentScreen):
             and self.is_current
             and not self.console.terminal_is_behind
         ):
-            self.seek(self.at_s + (now - then) * self.speed)
+            self.seek(max(self._wanted_s, self.at_s + (now - then) * self.speed))
 
     def seek(self, at_s: float) -> None:
-        """Shows the run at that moment; at the end it pauses."""
+        """Shows the run at that moment; at the end it pauses. What is not read yet is shown when it is."""
         timeline = self._timeline
         if timeline is None:
             return
-        self.at_s = min(timeline.duration_s, max(0.0, at_s))
-        if self.at_s >= timeline.duration_s:
+        self._wanted_s = max(0.0, at_s)
+        self.at_s = min(timeline.duration_s, self._wanted_s)
+        if self._is_at_end:
             self.playing = False
         index = timeline.index_at(self.at_s)
         if index + 1 != self.state.events:
             self.show(timeline.state_at(index), self._lines[: bisect_right(self._line_events, index)])
         self.redraw()
+
+    @property
+    def _is_at_end(self) -> bool:
+        """Of the recording, not of what was read of it so far."""
+        timeline = self._timeline
+        return timeline is not None and timeline.is_whole and self.at_s >= timeline.duration_s
 
     # What is shown
 
@@ -110,7 +130,13 @@ class ReplayScreen(MomentScreen):
             return [("reading the recording …", "dim")]
         decided = [timeline.at_s(index) for index in timeline.decision_indices]
         return transport_line(
-            self.at_s, timeline.duration_s, self.speed, width, playing=self.playing, marks_s=decided
+            self.at_s,
+            timeline.duration_s,
+            self.speed,
+            width,
+            playing=self.playing,
+            marks_s=decided,
+            is_whole=timeline.is_whole,
         )
 
     def facts(self) -> set[str]:
@@ -118,7 +144,8 @@ class ReplayScreen(MomentScreen):
         if self.typing:
             return facts
         timeline = self._timeline
-        facts |= {"ended"} if timeline is not None and timeline.final.ended is not None else set()
+        if timeline is not None and timeline.is_whole and timeline.final.ended is not None:
+            facts.add("ended")
         return facts | {"more_decisions"} if self._next_decision() is not None else facts
 
     def _next_decision(self) -> int | None:
@@ -130,19 +157,16 @@ class ReplayScreen(MomentScreen):
     # Keys
 
     def do_play(self) -> None:
-        timeline = self._timeline
-        if timeline is None:
+        if self._timeline is None:
             return
-        if not self.playing and self.at_s >= timeline.duration_s:
-            self.seek(0.0)
+        self.seek(0.0 if self._is_at_end else self.at_s)
         self.playing = not self.playing
         self._then = time.monotonic()
         self.redraw()
 
     def do_lengths(self) -> None:
-        timeline = self._timeline
-        if timeline is not None:
-            self.open_lengths(self.path, None if self.at_s >= timeline.duration_s else self.at_s)
+        if self._timeline is not None:
+            self.open_lengths(self.path, None if self._is_at_end else self.at_s)
 
     def do_report(self) -> None:
         if self._timeline is not None:
@@ -162,8 +186,7 @@ class ReplayScreen(MomentScreen):
         self.seek(0.0)
 
     def do_ending(self) -> None:
-        if self._timeline is not None:
-            self.seek(self._timeline.duration_s)
+        self.seek(math.inf)
 
     def _pace(self, factor: float) -> None:
         self.speed = min(FASTEST, max(SLOWEST, self.speed * factor))

@@ -244,11 +244,22 @@ def _log(log: Sequence[LogLine], back: int, width: int, height: int) -> list[Lin
 
 
 def transport_line(
-    at_s: float, duration_s: float, speed: float, width: int, *, playing: bool, marks_s: Sequence[float]
+    at_s: float,
+    duration_s: float,
+    speed: float,
+    width: int,
+    *,
+    playing: bool,
+    marks_s: Sequence[float],
+    is_whole: bool = True,
 ) -> Line:
-    """`▶ 04:12 ━━━━●──◆────── 31:05  ×8`: where the replay is, and where decisions are."""
+    """`▶ 04:12 ━━━━●──◆────── 31:05  ×8`: where the replay is, where decisions are, and how far it was read."""
     left: Line = [("▶ " if playing else "‖ ", "accent"), (f"{clock(at_s)} ", "bold")]
-    right: Line = [(f" {clock(duration_s)}", "dim"), ("  max" if math.isinf(speed) else f"  ×{speed:g}", "")]
+    read = "" if is_whole else " read so far …"
+    right: Line = [
+        (f" {clock(duration_s)}{read}", "dim"),
+        ("  max" if math.isinf(speed) else f"  ×{speed:g}", ""),
+    ]
     room = max(4, width - line_width(left) - line_width(right))
     cells = ["─"] * room
     place = [min(room - 1, int(moment / max(duration_s, 1e-9) * room)) for moment in marks_s]

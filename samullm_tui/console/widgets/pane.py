@@ -13,6 +13,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from samullm_tui.console.layout.ascii import in_ascii
 from samullm_tui.console.layout.text import Line, pad_line
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Pane(Widget):
             return
         drawn = [pad_line(line, width) for line in list(self._draw(width, height))[:height]]
         drawn += [[(" " * width, "")] for _ in range(height - len(drawn))]
+        if getattr(self.app, "ascii_only", False):
+            drawn = [[(in_ascii(text), style) for text, style in line] for line in drawn]
         before, self._lines = self._lines, drawn
         if whole or len(before) != len(drawn):
             self.refresh()
