@@ -201,6 +201,14 @@ ACTIONS: tuple[Action, ...] = (
     _a("right_square_bracket", "[ ]", "speed", "Play twice as fast.", "replay", id="faster"),
     _a("left_square_bracket", "", "slower", "Play half as fast.", "replay"),
     _a("n", "n", "next decision", "Seek to the next decision.", "replay", when="more_decisions"),
+    _a(
+        "e",
+        "e",
+        "next error",
+        "Seek to the next error of an engine, a GPU or a request.",
+        "replay",
+        when="more_errors",
+    ),
     _a("home", "", "beginning", "Seek to the beginning.", "replay"),
     _a("end", "", "ending", "Seek to the end.", "replay"),
     _a(

@@ -15,7 +15,14 @@ from pathlib import Path
 import msgspec
 
 from samullm_tui.domain.errors import Problem, RecordingError
-from samullm_tui.domain.event import AnyEvent, Decided, RunCreated
+from samullm_tui.domain.event import (
+    AnyEvent,
+    Decided,
+    EngineFailed,
+    GpuQuarantined,
+    RequestFailed,
+    RunCreated,
+)
 from samullm_tui.journal.compressed import zstd
 from samullm_tui.journal.reader import RIGHT, journal_file, read_events
 from samullm_tui.journal.run_state import RunState, copy_state
@@ -24,6 +31,7 @@ from samullm_tui.journal.state import fold
 __all__ = ["BLOCK_EVENTS", "Timeline"]
 
 BLOCK_EVENTS = 1024
+ERRORS = (EngineFailed, GpuQuarantined, RequestFailed)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[list[AnyEvent]] = msgspec.json.Decoder(list[AnyEvent])
@@ -33,13 +41,15 @@ class Timeline:
     """The events of the recording at `path` (journal file, run folder or a compressed one), numbered from 0.
 
     It holds what `read` has come to; one thread may read while another moves along that. `is_whole`: nothing is left to
-    read. `final`: the state after the last event so far, nobody's to change.
+    read. `final`: the state after the last event so far, nobody's to change. `error_indices`: of what went wrong for good
+    with an engine, a GPU or a request.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_whole = False
         self.decision_indices: list[int] = []
+        self.error_indices: list[int] = []
         self._blocks: list[bytes] = []
         self._states = [RunState()]
         self._times = array("d")
@@ -75,6 +85,7 @@ class Timeline:
         self._blocks.append(zstd.compress(_encoder.encode(block)))
         self._states.append(fold(block, copy_state(self._states[-1])))
         self.decision_indices += [first + k for k, event in enumerate(block) if isinstance(event, Decided)]
+        self.error_indices += [first + k for k, event in enumerate(block) if isinstance(event, ERRORS)]
         # Last: who moves along meanwhile goes by it.
         self._count = first + len(block)
 

@@ -32,9 +32,9 @@ TOGETHER = (
     {"selected"}, {"selected", "resumable", "below"}, {"selected", "ended"}, {"loaded", "planned", "below"}, {"working"},
     {"running", "active", "decided", "below"}, {"paused", "active", "decided", "below"}, {"resumable", "below"},
     {"ended", "decided", "below"}, {"waiting", "active", "below"}, {"more_decisions", "decided", "below"},
-    {"ended", "more_decisions", "decided", "below"}, {"reported", "below"},
+    {"ended", "more_decisions", "more_errors", "decided", "below"}, {"reported", "below"},
     {"proposed", "running", "active", "decided", "listed", "compact", "below"}, {"typing", "filtered"},
-    {"running", "active", "decided", "listed", "filtered", "compact"}, {"more_decisions", "decided", "listed", "filtered"},
+    {"running", "active", "decided", "listed", "filtered", "compact"}, {"more_decisions", "more_errors", "decided", "listed", "filtered"},
     {"typing"}, {"choosing", "pinned", "pinned_here", "planned", "below"}, {"choosing", "pinned", "pinned_here", "working"},
     {"typed", "below"}, {"selected", "below"}, {"below"}, set(),
 )  # fmt: skip

@@ -186,7 +186,8 @@ JOURNEYS = (
         "replay.next_decision replay.forward replay.rewind replay.faster replay.slower replay.ending "
         f"replay.log {moves('replay', *BACKWARDS[:4])} replay.log replay.chart replay.decision decision.back "
         "replay.lengths lengths.back replay.report report.back replay.find 'vicuna replay.keep_filter "
-        f"replay.clear_filter replay.copy {common('replay')} replay.beginning replay.play replay.play replay.back",
+        f"replay.clear_filter replay.copy {common('replay')} replay.beginning replay.next_error replay.play replay.play "
+        "replay.back",
         {"recording": Path("recorded-run.jsonl"), "playing": False},
     ),
     Journey("replay.quit", {"recording": Path("recorded-run.jsonl"), "playing": False}),

@@ -104,3 +104,16 @@ async def test_damage_far_inside_says_so(sources: SlowSources) -> None:
         await settle(pilot)
         assert "This cannot be replayed" in shown(pilot)
         assert "damaged" in shown(pilot)
+
+
+async def test_errors_are_jumped_to_one_after_the_other(tmp_path: Path) -> None:
+    path = write_journal(tmp_path / "errors.jsonl", [*beginning(), *middle(), *ending()])
+    app = SamullmApp(FakeSources(tmp_path), Start(recording=path, playing=False), theme="dark")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, "next error")
+        await press(pilot, "e")
+        assert "CUDA out of memory" in shown(pilot)
+        assert "prompt too long" not in shown(pilot)
+        await press(pilot, "e")
+        assert "prompt too long" in shown(pilot)
+        assert "next error" not in shown(pilot), "there is no more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -144,15 +144,19 @@ class ReplayScreen(MomentScreen):
         if self.typing:
             return facts
         timeline = self._timeline
-        if timeline is not None and timeline.is_whole and timeline.final.ended is not None:
-            facts.add("ended")
-        return facts | {"more_decisions"} if self._next_decision() is not None else facts
+        if timeline is not None:
+            if timeline.is_whole and timeline.final.ended is not None:
+                facts.add("ended")
+            if self._next(timeline.decision_indices) is not None:
+                facts.add("more_decisions")
+            if self._next(timeline.error_indices) is not None:
+                facts.add("more_errors")
+        return facts
 
-    def _next_decision(self) -> int | None:
-        """The index of the first decision that has not happened yet."""
-        if self._timeline is None:
-            return None
-        return next((i for i in self._timeline.decision_indices if i >= self.state.events), None)
+    def _next(self, indices: Sequence[int]) -> int | None:
+        """The first of these events that has not happened yet."""
+        place = bisect_left(indices, self.state.events)
+        return indices[place] if place < len(indices) else None
 
     # Keys
 
@@ -199,8 +203,16 @@ class ReplayScreen(MomentScreen):
         self._pace(0.5)
 
     def do_next_decision(self) -> None:
-        index = self._next_decision()
+        if self._timeline is not None:
+            self._go_to(self._next(self._timeline.decision_indices), show_log=False)
+
+    def do_next_error(self) -> None:
+        if self._timeline is not None:
+            self._go_to(self._next(self._timeline.error_indices), show_log=True)
+
+    def _go_to(self, index: int | None, *, show_log: bool) -> None:
+        """Stops at that event, with the decisions or the log below."""
         if index is None or self._timeline is None:
             return
-        self.playing, self.cursor, self.show_log = False, 0, False
+        self.playing, self.cursor, self.show_log = False, 0, show_log
         self.seek(self._timeline.at_s(index))
