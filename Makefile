@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 TEST_WORKERS ?= 2
+# Which tables `make bench` prints, all of them unless told: make bench BENCH="simulator planning"
+BENCH ?= $(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py)))
 # The simulator's compiled code, so that the first plan comes at once.
 COMPILE = echo "compiling the simulator (once)"; $(BIN)/samullm-tui plan apps/selftest.toml --cluster a100-80g:2 >/dev/null 2>&1
 
@@ -38,7 +40,7 @@ format: $(VENV)/.engine
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.engine
-	@for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
+	@for name in $(BENCH); do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with the venv module (PYTHON=/path/to/python make …)"; exit 1; }

@@ -89,7 +89,7 @@ def ranked(
 
     The first draw is left out: plans are made with it, and none is judged by what it was made from. Without `samples`
     a plan that is clearly behind gets fewer draws than the best, and the best no more than it takes to know its
-    quantile to 0.1 %; each candidate says how many it had.
+    band roughly and its quantile to 0.1 %; each candidate says how many it had.
     """
     draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
     chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))

@@ -18,7 +18,7 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound import lower_bound
 from samullm_tui.simulate.application import Problem, simulate_plan
 
-__all__ = ["TIE", "Effort", "Race", "Runner", "order", "race"]
+__all__ = ["BAND", "TIE", "Effort", "Race", "Runner", "order", "race"]
 
 Floats = npt.NDArray[np.float64]
 Runner = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
@@ -30,6 +30,8 @@ CONFIDENCE = 0.99
 """A plan gets no more draws when in this share of the resamples it is slower than the first, by more than a tie."""
 PRECISE = 0.001
 """Enough draws: the standard error of the first plan's quantile is below this share of it."""
+BAND = 20
+"""Draws that the first plan gets where the effort allows: of fewer, the band of its makespans would look too narrow."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
 FIRST_SHARE = 0.25
@@ -160,7 +162,7 @@ def race(
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
     With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, and the
-    race ends when the first plan's quantile is precise. The plan that comes first, and those within a tie of it, always
+    race ends when the first plan's quantile is precise and its band has BAND draws. The plan that comes first, and those within a tie of it, always
     have the most draws.
     """
     some = Race(problem, plans, draws, quantile)
@@ -178,7 +180,7 @@ def race(
             continue
         affordable = max(0, budget - some.simulated) // len(open_plans)
         more = min(len(draws) - count, count, affordable)
-        if more < 1 or some.precise(resamples):
+        if more < 1 or (count >= BAND and some.precise(resamples)):
             return some
         count += more
 
