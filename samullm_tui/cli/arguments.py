@@ -159,8 +159,10 @@ def _console_verbs(verbs: Verbs[Parser]) -> None:
     _machine(parser)
     _planning(parser)
     _pace(parser)
+    _read_only(parser)
     parser = _add(verbs, "attach", "console", "the console on a run")
     parser.add_argument("run", nargs="?", metavar="RUN", help="default: the latest")
+    _read_only(parser)
     parser = _add(verbs, "replay", "console", "the console on a recording: a run's name, folder or journal")
     parser.add_argument("recording", metavar="RECORDING")
     parser.add_argument("--headless", action="store_true", help="without a terminal")
@@ -168,6 +170,10 @@ def _console_verbs(verbs: Verbs[Parser]) -> None:
         "--speed", type=_speed, default=1.0, metavar="X", help="times the recorded pace, or max"
     )
     _json(parser)
+
+
+def _read_only(parser: Parser) -> None:
+    parser.add_argument("--read-only", action="store_true", help="look only: no run is started or changed")
 
 
 def _application_verbs(verbs: Verbs[Parser]) -> None:

@@ -35,14 +35,15 @@ def open_(arguments: Namespace) -> int:
         raise InputError(
             Problem(str(arguments.application), "", "there is no such file", "an application file (TOML)")
         )
-    return run_console(Start(application=arguments.application), settings)
+    start = Start(application=arguments.application, read_only=arguments.read_only)
+    return run_console(start, settings)
 
 
 def attach(arguments: Namespace) -> int:
     name = arguments.run or _latest()
     run_summary(name)
     _needs_a_terminal()
-    return run_console(Start(run=name))
+    return run_console(Start(run=name, read_only=arguments.read_only))
 
 
 def _latest() -> str:

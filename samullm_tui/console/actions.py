@@ -8,7 +8,16 @@ from msgspec import Struct
 from textual.binding import Binding, BindingType
 from textual.keys import Keys
 
-__all__ = ["ACTIONS", "KEY_NAMES", "Action", "actions_of", "available", "bindings_of", "is_text"]
+__all__ = [
+    "ACTIONS",
+    "KEY_NAMES",
+    "Action",
+    "actions_of",
+    "available",
+    "bindings_of",
+    "is_text",
+    "only_looking",
+]
 
 KEY_NAMES = frozenset(key.value for key in Keys)
 """Keys with names of their own: those of characters are not among them."""
@@ -17,6 +26,10 @@ LISTS = ("library", "plans", "run", "replay", "palette", "help")
 PANES = ("application", "lengths", "decision", "report", "whatif")
 RUNS = ("run", "replay")
 MOVING = (*LISTS, "application", "decision", "report")
+CHANGING = frozenset(
+    {"resume", "approve", "pause", "unpause", "accept", "refuse", "replan", "drain", "stop"},
+)
+"""What leads to a run that starts, ends or goes on otherwise."""
 
 
 class Action(Struct, frozen=True):
@@ -324,6 +337,11 @@ def is_text(key: str) -> bool:
 def actions_of(screen: str, actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:
     """Everything that screen knows, in the order of the key line. `actions`: with the operator's own keys."""
     return tuple(action for action in actions if screen in action.screens)
+
+
+def only_looking(actions: Iterable[Action]) -> tuple[Action, ...]:
+    """Those that are left to somebody who may start and change nothing."""
+    return tuple(action for action in actions if action.id not in CHANGING)
 
 
 def available(screen: str, facts: Iterable[str], actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from msgspec import Struct
 from textual.app import App
 
+from samullm_tui.console.actions import only_looking
 from samullm_tui.console.keymap import load_keys
 from samullm_tui.console.layout.ascii import wants_ascii
 from samullm_tui.console.screens.base import ConsoleScreen
@@ -39,13 +40,14 @@ Screen.-too-narrow #notice, Screen.-too-low #notice { display: block; }
 
 
 class Start(Struct, frozen=True):
-    """What to open first: one of these, or the library."""
+    """What to open first: one of these, or the library. `read_only`: no run is started or changed."""
 
     application: Path | None = None
     run: str | None = None
     recording: Path | None = None
     speed: float = 1.0
     playing: bool = True
+    read_only: bool = False
 
 
 class SamullmApp(App[int], inherit_bindings=False):
@@ -62,7 +64,8 @@ class SamullmApp(App[int], inherit_bindings=False):
         self.cache: dict[str, object] = {}
         self.ascii_only = wants_ascii(os.environ)
         self._themes, problems = load_themes((THEMES, user_themes()))
-        self.actions, wrong_keys = load_keys(user_keys())
+        actions, wrong_keys = load_keys(user_keys())
+        self.actions = only_looking(actions) if self.start.read_only else actions
         self._problems = [*problems, *wrong_keys]
         self._look = self._themes.get(theme) or self._first_theme()
         self.theme = "ansi-dark"

@@ -109,7 +109,9 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
 
     def _title(self, width: int) -> Line:
         left, right = self.where()
-        return spread([(" ", ""), ("samullm", "accent bold"), ("  ", ""), *left], [*right, (" ", "")], width)
+        mode: Line = [("  read-only", "warning")] if self.console.start.read_only else []
+        name: Line = [(" ", ""), ("samullm", "accent bold"), *mode, ("  ", "")]
+        return spread([*name, *left], [*right, (" ", "")], width)
 
     def _keys(self, width: int) -> Line:
         if self._message:
