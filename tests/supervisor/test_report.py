@@ -10,7 +10,15 @@ import pytest
 from msgspec.structs import replace
 
 from samullm_tui.domain.errors import InputError
-from samullm_tui.domain.event import AnyEvent, RunCreated, RunEnded
+from samullm_tui.domain.event import (
+    AnyEvent,
+    EngineFailed,
+    RequestFinished,
+    RequestRetried,
+    RunCreated,
+    RunEnded,
+    SupervisorStarted,
+)
 from samullm_tui.domain.length_report import RunLengths
 from samullm_tui.domain.run_report import RunReport
 from samullm_tui.journal.compressed import zstd
@@ -29,6 +37,14 @@ def changed(folder: Path, change: Callable[[AnyEvent], AnyEvent]) -> Path:
         for event in read_events(RECORDING):
             journal.append(change(event))
     return path
+
+
+def test_the_recorded_real_run_survives_a_crash_of_an_engine_and_of_its_supervisor() -> None:
+    events = [type(event) for event in read_events(RECORDING)]
+    assert events.count(EngineFailed) == 1
+    assert events.count(SupervisorStarted) == 2
+    assert events.count(RequestRetried) > 0
+    assert events.count(RequestFinished) == 198
 
 
 def test_the_parts_of_a_real_run_add_up_and_name_what_was_slow() -> None:
@@ -80,7 +96,8 @@ def test_lengths_of_a_recording_are_those_until_the_moment_asked_for(
 
 def test_what_is_printed_is_read_back(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["report", str(RECORDING)]) == 0
-    assert msgspec.json.decode(capsysbinary.readouterr().out, type=RunReport).run == "1121-selftest-405d"
+    printed = msgspec.json.decode(capsysbinary.readouterr().out, type=RunReport)
+    assert printed == report_of(RECORDING)
 
 
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
