@@ -32,8 +32,9 @@ __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
-EFFORT = 3_000_000
-"""Requests that ranking may simulate when nobody said how many draws: two seconds on two cores."""
+EFFORT, LARGE_EFFORT = 3_000_000, 2_200_000
+"""Requests that ranking may simulate when nobody said how many draws: two seconds on two cores. Less for large applications,
+whose draws hardly differ and whose search takes longer."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
@@ -42,7 +43,7 @@ PROVEN = 0.01
 """A plan within this share of the lower bound is good enough to stop the search: no plan is better by two ties."""
 JUDGES = 4
 LARGE_REQUESTS = 20_000
-"""From so many requests on the search judges by one draw: the makespan hardly differs between them."""
+"""From so many requests on an application is large: the search judges by one draw, the makespan hardly differs between them."""
 
 
 def make_forecast(
@@ -93,8 +94,9 @@ def ranked(
     """
     draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
     chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
-    effort = None if samples else Effort(EFFORT, chance)
-    at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, len(inputs.problem.table)))
+    requests = len(inputs.problem.table)
+    effort = None if samples else Effort(EFFORT if requests < LARGE_REQUESTS else LARGE_EFFORT, chance)
+    at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, requests))
     with ThreadPoolExecutor(max(1, at_once)) as pool:
         return rank(inputs.problem, plans, draws, quantile, effort=effort, run=pool.map)
 
