@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from samullm_tui.journal.run_state import RunState
 
 BYTES = 96 * 1024**2
-COPIES = 30
+COPIES = 80
 MAX_NUM_SEQS = 8
 FULL_S = 10.0
 BEGAN_S = time.monotonic()
@@ -206,10 +206,10 @@ def main(folder: Path) -> None:
     demonstration.kill_the_console()
     demonstration.kill_the_supervisor()
     demonstration.both_serve()
-    demonstration.fill_the_disk()
-    demonstration.kill_of_engine("qwen3", "the engine core of qwen3", engine_cores)
     demonstration.kill_of_engine("llama", "the API server of llama", servers)
+    demonstration.kill_of_engine("qwen3", "the engine core of qwen3", engine_cores)
     demonstration.both_serve()
+    demonstration.fill_the_disk()
     demonstration.end()
 
 
