@@ -23,7 +23,7 @@ import asyncssh
 
 from benchmarks.terminal import Picture
 
-__all__ = ["Client", "Server", "Session", "open_server"]
+__all__ = ["PATIENCE_S", "Client", "Server", "Session", "open_server"]
 
 PATIENCE_S = 120.0
 WINDOW_BYTES = 4096

@@ -299,7 +299,6 @@ def test_a_new_replica_shares_what_the_first_one_has_queued() -> None:
     assert len([event for event in outcome.tape.of(EngineReady) if event.replica.llm == "b"]) == 2  # type: ignore[attr-defined]
     served = Counter(name for name, _ in outcome.world.served if name.startswith("b"))
     assert served["b.0"] >= 3
-    assert "keep" in [event.decision.kind for event in outcome.tape.of(Decided)]  # type: ignore[attr-defined]
     assert not outcome.tape.of(RequestRetried)
 
 
