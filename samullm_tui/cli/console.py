@@ -12,6 +12,7 @@ from samullm_tui.cli.output import print_json, print_table
 from samullm_tui.console.app import Start, run_console
 from samullm_tui.console.sources import Settings
 from samullm_tui.domain.errors import InputError, Problem, RunNotFoundError
+from samullm_tui.journal.compressed import SUFFIX
 from samullm_tui.journal.reader import journal_file
 from samullm_tui.journal.state import state_sha256
 from samullm_tui.journal.timeline import Timeline
@@ -65,7 +66,7 @@ def replay(arguments: Namespace) -> int:
 def _recording(text: str) -> Path:
     """A path, the name of a run of this machine, or the name of a shipped recording."""
     if "/" not in text and not Path(text).exists():
-        shipped = [RECORDINGS / f"{text}{ending}" for ending in (".jsonl", ".jsonl.zst")]
+        shipped = [RECORDINGS / f"{text}{ending}" for ending in (".jsonl", f".jsonl{SUFFIX}")]
         for candidate in (run_dir(text), *shipped):
             if candidate.exists():
                 return candidate

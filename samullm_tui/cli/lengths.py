@@ -14,6 +14,7 @@ from samullm_tui.domain.sanitise import sanitise
 from samullm_tui.forecast.answers import Observed, answers_of_events, read_answers
 from samullm_tui.forecast.learnt import write_learnt
 from samullm_tui.forecast.lengths import learnt_report, length_report
+from samullm_tui.journal.compressed import SUFFIX
 from samullm_tui.journal.framing import looks_framed
 from samullm_tui.journal.reader import read_events
 from samullm_tui.supervisor.spec import existing_run
@@ -66,7 +67,7 @@ def _observe(source: str) -> Observed:
             right = "a file of answers, a run's name, or its folder"
             raise InputError(Problem(source, "", "there is no such file or run", right))
         path = existing_run(source).folder
-    if path.is_dir() or path.suffix == ".zst" or _is_journal(path):
+    if path.is_dir() or path.suffix == SUFFIX or _is_journal(path):
         return answers_of_events(read_events(path), source)
     return read_answers(path)
 

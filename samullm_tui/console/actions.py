@@ -26,16 +26,13 @@ LISTS = ("library", "plans", "run", "replay", "palette", "help")
 PANES = ("application", "lengths", "decision", "report", "whatif")
 RUNS = ("run", "replay")
 MOVING = (*LISTS, "application", "decision", "report")
-CHANGING = frozenset(
-    {"resume", "approve", "pause", "unpause", "accept", "refuse", "replan", "drain", "stop"},
-)
-"""What leads to a run that starts, ends or goes on otherwise."""
 
 
 class Action(Struct, frozen=True):
     """`keys` are Textual's names, `glyph` is what the key line shows; no glyph keeps it off that line.
 
-    `when` names the fact that a screen must state for the action to work now; empty: always.
+    `when` names the fact that a screen must state for the action to work now; empty: always. `changes`: it leads to a run
+    that starts, ends or goes on otherwise.
     """
 
     id: str
@@ -45,13 +42,22 @@ class Action(Struct, frozen=True):
     help: str
     screens: tuple[str, ...]
     when: str = ""
+    changes: bool = False
 
 
-def _a(keys: str, glyph: str, label: str, text: str, screens: tuple[str, ...] | str, **more: str) -> Action:
+def _a(
+    keys: str,
+    glyph: str,
+    label: str,
+    text: str,
+    screens: tuple[str, ...] | str,
+    *,
+    changes: bool = False,
+    **more: str,
+) -> Action:
     where = (screens,) if isinstance(screens, str) else screens
-    return Action(
-        more.get("id", label.replace(" ", "_")), keys, glyph, label, text, where, more.get("when", "")
-    )
+    name = more.get("id", label.replace(" ", "_"))
+    return Action(name, keys, glyph, label, text, where, more.get("when", ""), changes)
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -71,6 +77,7 @@ ACTIONS: tuple[Action, ...] = (
         "Go on with an interrupted run where it stopped.",
         ("library", "run"),
         when="resumable",
+        changes=True,
     ),
     _a(
         "R",
@@ -114,6 +121,7 @@ ACTIONS: tuple[Action, ...] = (
         "Look at what starting the selected plan means, then start it.",
         "plans",
         when="planned",
+        changes=True,
     ),
     _a(
         "enter",
@@ -168,12 +176,35 @@ ACTIONS: tuple[Action, ...] = (
     _a("x,delete", "x", "unpin", "Take this pin away.", "whatif", when="pinned_here"),
     _a("X", "X", "unpin all", "Take all pins away.", "whatif", when="pinned"),
     _a(
-        "a", "a", "approve", "Look at what starting this plan means, then start it.", "whatif", when="planned"
+        "a",
+        "a",
+        "approve",
+        "Look at what starting this plan means, then start it.",
+        "whatif",
+        when="planned",
+        changes=True,
     ),
     # Run and replay
-    _a("a", "a", "approve", "Start the selected plan. Asks first.", "run", when="waiting"),
-    _a("space", "space", "pause", "Send no new requests; those in flight go on.", "run", when="running"),
-    _a("space", "space", "resume run", "Send requests again.", "run", id="unpause", when="paused"),
+    _a("a", "a", "approve", "Start the selected plan. Asks first.", "run", when="waiting", changes=True),
+    _a(
+        "space",
+        "space",
+        "pause",
+        "Send no new requests; those in flight go on.",
+        "run",
+        when="running",
+        changes=True,
+    ),
+    _a(
+        "space",
+        "space",
+        "resume run",
+        "Send requests again.",
+        "run",
+        id="unpause",
+        when="paused",
+        changes=True,
+    ),
     _a(
         "a",
         "a",
@@ -181,6 +212,7 @@ ACTIONS: tuple[Action, ...] = (
         "Do what the rescheduler proposes. Asks first.",
         "run",
         when="proposed",
+        changes=True,
     ),
     _a(
         "x",
@@ -189,6 +221,7 @@ ACTIONS: tuple[Action, ...] = (
         "Stay with the plan instead of what is proposed. Asks first.",
         "run",
         when="proposed",
+        changes=True,
     ),
     _a(
         "n",
@@ -198,8 +231,17 @@ ACTIONS: tuple[Action, ...] = (
         "run",
         id="replan",
         when="running",
+        changes=True,
     ),
-    _a("d", "d", "drain", "Let requests in flight finish, then stop. Asks first.", "run", when="active"),
+    _a(
+        "d",
+        "d",
+        "drain",
+        "Let requests in flight finish, then stop. Asks first.",
+        "run",
+        when="active",
+        changes=True,
+    ),
     _a(
         "s",
         "s",
@@ -207,6 +249,7 @@ ACTIONS: tuple[Action, ...] = (
         "Stop now; requests in flight are lost and run again on resume. Asks.",
         "run",
         when="active",
+        changes=True,
     ),
     _a("space", "space", "play", "Play or pause.", "replay"),
     _a("right", "←→", "seek", "Seek forward by a fortieth of the recording.", "replay", id="forward"),
@@ -341,7 +384,7 @@ def actions_of(screen: str, actions: Iterable[Action] = ACTIONS) -> tuple[Action
 
 def only_looking(actions: Iterable[Action]) -> tuple[Action, ...]:
     """Those that are left to somebody who may start and change nothing."""
-    return tuple(action for action in actions if action.id not in CHANGING)
+    return tuple(action for action in actions if not action.changes)
 
 
 def available(screen: str, facts: Iterable[str], actions: Iterable[Action] = ACTIONS) -> tuple[Action, ...]:

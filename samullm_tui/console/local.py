@@ -24,6 +24,7 @@ from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.length_report import LengthReport, RunLengths
 from samullm_tui.domain.plan import Candidate, Forecast
 from samullm_tui.domain.run_report import RunReport
+from samullm_tui.journal.compressed import SUFFIX
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.locations import RECORDINGS, run_dir, user_themes
@@ -61,7 +62,7 @@ class LocalSources:
         return [*shipped, *[path for path in here if _is_application(path) and path.resolve() not in shipped]]
 
     def recordings(self) -> Sequence[Path]:
-        return sorted([*RECORDINGS.glob("*.jsonl"), *RECORDINGS.glob("*.jsonl.zst")])
+        return sorted([*RECORDINGS.glob("*.jsonl"), *RECORDINGS.glob(f"*.jsonl{SUFFIX}")])
 
     def load(self, path: Path) -> Application:
         from samullm_tui.workload.application_file import load_application

@@ -24,7 +24,7 @@ __all__ = [
     "sync_folder",
 ]
 
-CLOSED = re.compile(r"\.(\d{12})(\.jsonl)(\.zst)?")
+CLOSED = re.compile(rf"\.(\d{{12}})(\.jsonl)({re.escape(SUFFIX)})?")
 
 
 def closed_file(journal: Path, first: int) -> Path:

@@ -162,8 +162,8 @@ def race(
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
     With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, and the
-    race ends when the first plan's quantile is precise and its band has BAND draws. The plan that comes first, and those within a tie of it, always
-    have the most draws.
+    race ends when the first plan's quantile is precise and its band has BAND draws. The plan that comes first, and those
+    within a tie of it, always have the most draws.
     """
     some = Race(problem, plans, draws, quantile)
     open_plans: Sequence[int] = range(len(plans))

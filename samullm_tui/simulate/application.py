@@ -108,15 +108,11 @@ def simulate_stage(
     s.llm[:, LEFT] = left
     ready_s = ready_times_s(replicas, shapes, kept, start_s)
     s.clock[:, CLOCK] = ready_s
-    for e, replica in enumerate(replicas):
-        if replica in kept:
-            take_over(s, e, kept[replica], start_s, row_of)
+    for replica, state in kept.items():
+        take_over(s, replicas.index(replica), state, start_s, row_of)
     arrivals(s)
     engine_llm = np.array([problem.index(r.llm) for r in replicas], np.int64)
-    end_s = float(serve(s, engine_llm, targets, np.zeros(len(replicas))))
-    check_end(problem, s, targets, end_s)
-    if not s.llm[:, LEFT].any():  # the steps in progress finished everything else too
-        end_s = float(s.llm[:, END].max())
+    end_s = ended_s(problem, s, targets, float(serve(s, engine_llm, targets, np.zeros(len(replicas)))))
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
@@ -302,8 +298,10 @@ def hold_shared(s: State, e: int, running: IntArray, computed: IntArray) -> None
     s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
 
 
-def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> None:
-    """Raises PlanError when an engine's KV cache is too small for a request, or the stage never ends."""
+def ended_s(problem: Problem, s: State, targets: IntArray, end_s: float) -> float:
+    """When the stage is over whose targets have finished at `end_s`: then, or when the steps in progress have finished
+    everything else too. Raises PlanError when an engine's KV cache is too small for a request, or it never ends.
+    """
     if s.misc[REFUSALS]:
         large = s.req[:, PHASE] == REFUSED
         llm = problem.llms[int(s.req[large, LLM][0])].name
@@ -316,6 +314,7 @@ def check_end(problem: Problem, s: State, targets: IntArray, end_s: float) -> No
             if target and left
         ]
         raise PlanError(open_llms)
+    return end_s if s.llm[:, LEFT].any() else float(s.llm[:, END].max())
 
 
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:

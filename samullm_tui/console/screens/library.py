@@ -14,6 +14,7 @@ from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
 from samullm_tui.console.views.library import Entry, Preview, RecordingHead, library_body, matching
 from samullm_tui.domain.errors import SamullmError
+from samullm_tui.journal.compressed import SUFFIX
 
 if TYPE_CHECKING:
     from samullm_tui.journal.timeline import Timeline
@@ -195,7 +196,7 @@ class LibraryScreen(ListScreen):
 
 
 def _recording_name(path: Path) -> str:
-    return path.name.removesuffix(".zst").removesuffix(".jsonl")
+    return path.name.removesuffix(SUFFIX).removesuffix(".jsonl")
 
 
 def head_of(timeline: Timeline) -> RecordingHead:
