@@ -160,20 +160,29 @@ def _console_verbs(verbs: Verbs[Parser]) -> None:
     _planning(parser)
     _pace(parser)
     _read_only(parser)
+    _mouse(parser)
     parser = _add(verbs, "attach", "console", "the console on a run")
     parser.add_argument("run", nargs="?", metavar="RUN", help="default: the latest")
     _read_only(parser)
+    _mouse(parser)
     parser = _add(verbs, "replay", "console", "the console on a recording: a run's name, folder or journal")
     parser.add_argument("recording", metavar="RECORDING")
     parser.add_argument("--headless", action="store_true", help="without a terminal")
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="X", help="times the recorded pace, or max"
     )
+    _mouse(parser)
     _json(parser)
 
 
 def _read_only(parser: Parser) -> None:
     parser.add_argument("--read-only", action="store_true", help="look only: no run is started or changed")
+
+
+def _mouse(parser: Parser) -> None:
+    parser.add_argument(
+        "--mouse", action="store_true", help="wheel and clicks work; the terminal's own selection needs shift"
+    )
 
 
 def _application_verbs(verbs: Verbs[Parser]) -> None:

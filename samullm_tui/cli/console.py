@@ -36,7 +36,7 @@ def open_(arguments: Namespace) -> int:
         raise InputError(
             Problem(str(arguments.application), "", "there is no such file", "an application file (TOML)")
         )
-    start = Start(application=arguments.application, read_only=arguments.read_only)
+    start = Start(application=arguments.application, read_only=arguments.read_only, mouse=arguments.mouse)
     return run_console(start, settings)
 
 
@@ -44,7 +44,7 @@ def attach(arguments: Namespace) -> int:
     name = arguments.run or _latest()
     run_summary(name)
     _needs_a_terminal()
-    return run_console(Start(run=name, read_only=arguments.read_only))
+    return run_console(Start(run=name, read_only=arguments.read_only, mouse=arguments.mouse))
 
 
 def _latest() -> str:
@@ -59,7 +59,7 @@ def replay(arguments: Namespace) -> int:
     journal_file(path)
     if not arguments.headless:
         _needs_a_terminal("--headless replays without one")
-        return run_console(Start(recording=path, speed=arguments.speed))
+        return run_console(Start(recording=path, speed=arguments.speed, mouse=arguments.mouse))
     return _headless(path, arguments.speed, as_json=arguments.json)
 
 

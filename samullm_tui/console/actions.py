@@ -25,6 +25,7 @@ KEY_NAMES = frozenset(key.value for key in Keys)
 LISTS = ("library", "plans", "run", "replay", "palette", "help")
 PANES = ("application", "lengths", "decision", "report", "whatif")
 RUNS = ("run", "replay")
+CHARTS = ("plans", "whatif", *RUNS)
 MOVING = (*LISTS, "application", "decision", "report")
 
 
@@ -302,6 +303,28 @@ ACTIONS: tuple[Action, ...] = (
         "Observed lengths of the answers so far against what was expected.",
         RUNS,
         when="answers",
+    ),
+    # Charts over time
+    _a(
+        "plus,equals_sign",
+        "+ -",
+        "zoom",
+        "Zoom into the chart: at now, or what is in its middle.",
+        CHARTS,
+        id="zoom_in",
+        when="charted",
+    ),
+    _a("minus", "", "zoom out", "See more of the chart's time.", CHARTS, when="zoomed"),
+    _a("less_than_sign,comma", "< >", "move", "Earlier in the chart.", CHARTS, id="earlier", when="zoomed"),
+    _a("greater_than_sign,full_stop", "", "later", "Later in the chart.", CHARTS, when="zoomed"),
+    _a(
+        "G",
+        "",
+        "more GPUs",
+        "Chart the next GPUs where not all have room.",
+        CHARTS,
+        id="more_gpus",
+        when="charted",
     ),
     # Decision
     _a("right,n", "←→", "next", "The next decision.", "decision"),

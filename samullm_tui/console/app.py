@@ -23,7 +23,7 @@ from samullm_tui.console.views.common import brief
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.locations import THEMES, user_keys, user_themes
 
-__all__ = ["SamullmApp", "Start", "run_console"]
+__all__ = ["SamullmApp", "Start", "run_console", "run_in_terminal"]
 
 SIXTEEN = "sixteen"
 FIRST = "dark"
@@ -40,7 +40,10 @@ Screen.-too-narrow #notice, Screen.-too-low #notice { display: block; }
 
 
 class Start(Struct, frozen=True):
-    """What to open first: one of these, or the library. `read_only`: no run is started or changed."""
+    """What to open first: one of these, or the library. `read_only`: no run is started or changed.
+
+    `mouse`: the terminal reports the mouse; its own selection of text then needs shift.
+    """
 
     application: Path | None = None
     run: str | None = None
@@ -48,6 +51,7 @@ class Start(Struct, frozen=True):
     speed: float = 1.0
     playing: bool = True
     read_only: bool = False
+    mouse: bool = False
 
 
 class SamullmApp(App[int], inherit_bindings=False):
@@ -175,9 +179,13 @@ class SamullmApp(App[int], inherit_bindings=False):
 
 
 def run_console(start: Start | None = None, settings: Settings | None = None) -> int:
-    """The console on this machine. Returns the exit status: 0, or 128 and the signal that ended it."""
+    """The console on this machine. Returns the exit status."""
     from samullm_tui.console.local import LocalSources
 
-    app = SamullmApp(LocalSources(settings or Settings()), start)
-    status = app.run(mouse=False)
+    return run_in_terminal(SamullmApp(LocalSources(settings or Settings()), start))
+
+
+def run_in_terminal(app: SamullmApp) -> int:
+    """Runs until the operator leaves. Returns the exit status: 0, or 128 and the signal that ended it."""
+    status = app.run(mouse=app.start.mouse)
     return app.return_code or 1 if status is None else status

@@ -1,9 +1,9 @@
-"""The console on fake sources, as a program in a terminal of its own. Arguments: a folder for its files, "crash"."""
+"""The console on fake sources, as a program in a terminal of its own. Arguments: a folder for its files, "crash", "mouse"."""
 
 import sys
 from pathlib import Path
 
-from samullm_tui.console.app import SamullmApp, Start
+from samullm_tui.console.app import SamullmApp, Start, run_in_terminal
 from tests.console.fakes import RUN, FakeSources, beginning, middle
 
 
@@ -17,7 +17,9 @@ class CrashingApp(SamullmApp):
         raise IndexError
 
 
-kind = CrashingApp if "crash" in sys.argv[2:] else SamullmApp
-app = kind(FakeSources(Path(sys.argv[1]), [*beginning(), *middle()]), Start(run=RUN), theme="dark")
-status = app.run(mouse=False)
-sys.exit(app.return_code or 1 if status is None else status)
+words = sys.argv[2:]
+kind = CrashingApp if "crash" in words else SamullmApp
+start = Start(run=RUN, mouse="mouse" in words)
+sys.exit(
+    run_in_terminal(kind(FakeSources(Path(sys.argv[1]), [*beginning(), *middle()]), start, theme="dark"))
+)

@@ -108,6 +108,13 @@ LIST = ("down", "up", "last", "first", "page_down", "page_up")
 BACKWARDS = ("up", "down", "page_up", "page_down", "first", "last")
 """A list whose latest is at the bottom begins there."""
 
+
+def zooms(screen: str) -> str:
+    """Every way to look closer at a chart; all GPUs have room in it."""
+    steps = ("zoom_in", "later", "earlier", "zoom_out", "more_gpus=")
+    return " ".join(f"{screen}.{step}" for step in steps)
+
+
 PLANS = "application.plans"
 WHATIF = f"{PLANS} plans.what_if"
 JOURNEYS = (
@@ -129,7 +136,7 @@ JOURNEYS = (
     Journey("run.lengths lengths.observed lengths.back", {"run": RUN}),
     Journey(
         f"{PLANS} {moves('plans', *LIST[:4])} plans.page_down= plans.page_up= plans.rank_by plans.stages plans.stages plans.compare plans.down "
-        f"plans.copy {common('plans')} plans.back",
+        f"plans.copy {zooms('plans')} {common('plans')} plans.back",
         {"application": APP},
     ),
     Journey(
@@ -140,14 +147,14 @@ JOURNEYS = (
     Journey(f"{PLANS} plans.cancel", {"application": APP}, planning_for_ever, endless=True),
     Journey(
         f"{WHATIF} whatif.down whatif.up whatif.next_field whatif.previous_field '3 whatif.drop '2 whatif.pin "
-        f"whatif.copy whatif.unpin '2 whatif.pin {common('whatif')} whatif.approve approve.back whatif.unpin_all "
+        f"whatif.copy {zooms('whatif')} whatif.unpin '2 whatif.pin {common('whatif')} whatif.approve approve.back whatif.unpin_all "
         "whatif.back",
         {"application": APP},
     ),
     Journey(f"{WHATIF} whatif.quit", {"application": APP}),
     Journey(f"{WHATIF} '2 whatif.pin whatif.cancel", {"application": APP}, pins_for_ever, endless=True),
     Journey(
-        f"run.log {moves('run', *BACKWARDS)} run.log run.chart run.copy {common('run')} run.find 'cuda "
+        f"run.log {moves('run', *BACKWARDS)} run.log run.chart {zooms('run')} run.copy {common('run')} run.find 'cuda "
         "run.keep_filter run.clear_filter run.pause run.replan run.back",
         {"run": RUN},
     ),
@@ -184,7 +191,7 @@ JOURNEYS = (
     ),
     Journey(
         "replay.next_decision replay.forward replay.rewind replay.faster replay.slower replay.ending "
-        f"replay.log {moves('replay', *BACKWARDS[:4])} replay.log replay.chart replay.decision decision.back "
+        f"replay.log {moves('replay', *BACKWARDS[:4])} replay.log replay.chart {zooms('replay')} replay.decision decision.back "
         "replay.lengths lengths.back replay.report report.back replay.find 'vicuna replay.keep_filter "
         f"replay.clear_filter replay.copy {common('replay')} replay.beginning replay.next_error replay.play replay.play "
         "replay.back",

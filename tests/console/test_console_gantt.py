@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +22,7 @@ from samullm_tui.console.layout.gantt import (
     marks_of,
 )
 from samullm_tui.console.layout.text import line_width, plain
+from samullm_tui.console.layout.window import CLOSEST, Window
 from samullm_tui.domain.plan import Span
 
 MARKS = marks_of(["x", "y", "z"])
@@ -82,3 +86,81 @@ def test_the_future_of_what_happened_is_empty_not_idle() -> None:
     assert "".join(glyph for glyph, _ in row.cells) == "▒AAAA│    "
     (planned,) = gantt_rows(running, 1, Chart(chart.axis, MARKS, now_s=500.0))
     assert IDLE in {glyph for glyph, _ in planned.cells}
+
+
+# Zoom, and more GPUs than lines
+
+WINDOWS = st.builds(
+    Window, st.sampled_from([1, 2, 8, CLOSEST]), st.one_of(st.none(), st.floats(-50, 2000)), st.integers(0, 9)
+)
+NOWS = st.one_of(st.none(), st.floats(0, 1000))
+
+
+@given(WINDOWS, st.floats(1, 1000), NOWS, st.lists(st.sampled_from([-0.5, 0.5, 2.0]), max_size=9))
+def test_a_window_is_its_share_of_the_whole_and_never_beyond_it(
+    window: Window, end_s: float, now_s: float | None, moves: list[float]
+) -> None:
+    for move in (0.0, *moves):
+        window = window.moved(move, end_s, now_s)
+        axis = window.axis(end_s, now_s, 40)
+        assert axis.end_s - axis.start_s == pytest.approx(end_s / window.zoom)
+        assert axis.start_s >= 0
+        assert axis.end_s <= end_s * (1 + 1e-9)
+
+
+def test_a_window_follows_now_until_it_is_moved() -> None:
+    window = Window().zoomed(2).zoomed(2)
+    assert [window.axis(1000, now_s, 10).start_s for now_s in (0, 500, 600, 1000)] == [0, 375, 475, 750]
+    held = window.moved(0.5, 1000, 500.0)
+    assert [held.axis(1000, now_s, 10).start_s for now_s in (500, 1000)] == [500, 500]
+    assert held.zoomed(0.5).zoomed(0.5) == Window()
+
+
+@given(st.integers(1, 63), st.integers(2, 40))
+def test_moving_on_shows_every_second(zoom: int, width: int) -> None:
+    window, seen_s = Window(zoom=zoom), 0.0
+    while True:
+        axis = window.axis(1000.0, None, width)
+        assert axis.start_s <= seen_s + 1e-6
+        if axis.end_s >= 1000.0 - 1e-6:
+            return
+        assert axis.end_s > seen_s
+        seen_s, window = axis.end_s, window.moved(0.5, 1000.0, None)
+
+
+@given(st.lists(spans(), max_size=8), WINDOWS, NOWS)
+def test_a_part_shows_what_the_whole_chart_shows_there(
+    every: list[Span], window: Window, now_s: float | None
+) -> None:
+    """Drawn so finely that a cell of both is the same time."""
+    width = 40
+    part = Chart(window.axis(1000.0, now_s, width), MARKS, now_s)
+    whole = Chart(Axis(0.0, 1000.0, width * window.zoom), MARKS, now_s)
+    first = round(part.axis.start_s / 1000 * whole.axis.width)
+    if not math.isclose(first * 1000 / whole.axis.width, part.axis.start_s, abs_tol=1e-9):
+        return
+    for zoomed, row in zip(gantt_rows(every, 10, part), gantt_rows(every, 10, whole), strict=True):
+        there = row.cells[first : first + width]
+        assert sum(a[0] != b[0] for a, b in zip(zoomed.cells, there, strict=True)) <= len(every)
+
+
+def test_what_ended_before_the_window_is_not_in_it_and_a_load_before_it_is_over() -> None:
+    chart = Chart(Axis(500.0, 1000.0, 10), MARKS, now_s=900.0, past_only=True)
+    over, loaded = Span("x", (0,), 0, 100, 450), Span("y", (1,), 300, 450, None)
+    rows = ["".join(glyph for glyph, _ in row.cells) for row in gantt_rows([over, loaded], 2, chart)]
+    assert rows == ["········│ ", "BBBBBBBB│ "]
+    before = Chart(Axis(500.0, 1000.0, 10), MARKS, now_s=400.0, past_only=True)
+    assert "".join(glyph for glyph, _ in gantt_rows([loaded], 2, before)[1].cells) == " " * 10
+
+
+@given(st.integers(1, 30), st.integers(2, 12))
+def test_pages_show_every_gpu_once_and_turn_round(gpus: int, height: int) -> None:
+    every = [Span("x", (gpu,), gpu, gpu + 1, gpu + 40) for gpu in range(gpus)]
+    rows = gantt_rows(every, gpus, Chart(Axis(0.0, 100.0, 100), MARKS))
+    assert len({row.cells for row in rows}) == gpus
+    label = label_width(gpus, height)
+    pages = -(-gpus // (height - 1)) if gpus > height else 1
+    seen = [plain(line) for page in range(pages) for line in gantt_lines(rows, height, label, page)]
+    shown = [int(line.split("┃")[0]) for line in seen if "┃" in line]
+    assert shown == list(range(gpus))
+    assert gantt_lines(rows, height, label, pages) == gantt_lines(rows, height, label, 0)

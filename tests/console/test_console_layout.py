@@ -13,7 +13,7 @@ from samullm_tui.console.layout.duration import clock, duration, tick_label, tic
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.graph import GraphNode, graph_lines
 from samullm_tui.console.layout.histogram import histogram_lines, resample
-from samullm_tui.console.layout.keyline import key_line
+from samullm_tui.console.layout.keyline import key_at, key_line
 from samullm_tui.console.layout.numbers import compact, count, signed_percent
 from samullm_tui.console.layout.text import (
     clean,
@@ -243,6 +243,21 @@ def test_a_key_line_shows_keys_whole_or_not_at_all(keys: list[tuple[str, str]], 
     assert line_width(line) == width
     if len(keys) > 1 and "…" in plain(line):
         assert width < 20
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde?"), st.text("xyz", min_size=1, max_size=12)), max_size=12),
+    WIDTHS,
+)
+def test_a_click_on_a_key_line_finds_what_is_written_there(keys: list[tuple[str, str]], width: int) -> None:
+    line = plain(key_line(keys, width))
+    for x, cell in enumerate(line):
+        found = key_at(keys, width, x)
+        assert found is None or found in keys
+        if found is None:
+            assert cell in " …"
+        elif cell not in " …":
+            assert cell in "".join(found)
 
 
 @given(st.integers(1, 40))

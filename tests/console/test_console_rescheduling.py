@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from samullm_tui.console.layout.bands import Axis
 from samullm_tui.console.layout.gantt import Chart, gantt_rows, marks_of
 from samullm_tui.console.layout.text import plain
+from samullm_tui.console.layout.window import Window
 from samullm_tui.console.screens import base
 from samullm_tui.console.views.run_charts import strips
 from samullm_tui.domain.errors import Problem, RunError
@@ -142,8 +143,8 @@ async def test_a_decision_says_what_was_compared_the_margin_and_what_came_of_it(
 def test_the_chart_shows_the_plan_until_it_was_replaced_and_the_new_one_from_then_on() -> None:
     state = fold([*beginning(), *middle(), *proposed(), *switched()])
     marks = marks_of(list(state.llms))
-    before = plain(strips(fold([*beginning(), *middle()]), marks, 107)[1])
-    plan = plain(strips(state, marks, 107)[1])
+    before = plain(strips(fold([*beginning(), *middle()]), marks, 107, Window())[1])
+    plan = plain(strips(state, marks, 107, Window())[1])
     cut = 7 + round(93.0 / 429.0 * 100)
     assert plan[7:15] == before[7:15], "the past stays as it was planned"
     assert set(plan[cut + 5 : cut + 12]) == {"▒"}, "the new engines load"

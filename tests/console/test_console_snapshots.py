@@ -27,6 +27,7 @@ SCREENS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "approve": ({"application": APP}, ("p", "a", *"start")),
     "run": ({"run": RUN}, ()),
     "run_chart": ({"run": RUN}, ("g",)),
+    "run_zoomed": ({"run": RUN}, ("g", "plus", "plus")),
     "run_log": ({"run": RUN}, ("l",)),
     "stop": ({"run": RUN}, ("s",)),
     "decision": ({"run": RUN}, ("enter",)),

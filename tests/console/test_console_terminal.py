@@ -114,6 +114,20 @@ def test_colours_are_exact_and_the_mouse_is_left_alone(terminal: Terminal) -> No
     assert b"\x1b[?1000h" not in terminal.output
 
 
+def test_the_mouse_works_where_it_is_asked_for(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "mouse", XDG_CONFIG_HOME=str(tmp_path))
+    terminal.read_until(b"forecast")
+    assert b"\x1b[?1000h" in terminal.output
+    os.write(
+        terminal.descriptor, b"\x1b[<0;4;24M\x1b[<0;4;24m"
+    )  # pressed and let go on the first key of the last line
+    terminal.read_until(b"pause: ")
+    os.kill(terminal.pid, signal.SIGTERM)
+    terminal.end()
+    assert b"\x1b[?1000l" in terminal.output
+    os.close(terminal.descriptor)
+
+
 def test_without_colour_letters_still_tell_llms_apart(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, XDG_CONFIG_HOME=str(tmp_path), NO_COLOR="1")
     terminal.read_until(b"AAAA")

@@ -76,14 +76,18 @@ def tick_step(end_s: float, ticks: int) -> float:
 
 
 def tick_label(seconds: float) -> str:
-    """A tick as short as it can be without a loss: `0`, `30s`, `1m`, `1m30`, `2h`, `2h30`."""
+    """A tick as short as it can be without a loss: `0`, `30s`, `1m`, `1m30`, `2h`, `2h30`, `2h30:05`, `1m30.5`."""
     if seconds == 0:
         return "0"
     if seconds < 60:
         return f"{seconds:g}s"
-    whole = round(seconds)
+    whole, tenths = divmod(round(10 * seconds), 10)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    fraction = f".{tenths}" if tenths else ""
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}" if whole % 60 else f"{whole // 60}m"
-    if whole < 86400 or whole % 86400:
-        return f"{whole // 3600}h{whole // 60 % 60:02d}" if whole % 3600 else f"{whole // 3600}h"
+        return f"{minutes}m{rest:02d}{fraction}" if rest or tenths else f"{minutes}m"
+    if rest or tenths:
+        return f"{hours}h{minutes:02d}:{rest:02d}{fraction}"
+    if minutes or whole % 86400:
+        return f"{hours}h{minutes:02d}" if minutes else f"{hours}h"
     return f"{whole // 86400}d"

@@ -87,15 +87,22 @@ def gantt_rows(spans: Sequence[Span], gpus: int, chart: Chart) -> list[Row]:
 
 
 def _draw(cells: list[tuple[str, str]], span: Span, chart: Chart) -> None:
-    """Draws one span. A load is at least one cell wide: it must never vanish. An engine that ran before has none."""
-    if not cells or span.start_s > chart.axis.end_s:
+    """Draws one span, or what of it is on the axis.
+
+    A load is at least one cell wide: it must never vanish. An engine that ran before has none.
+    """
+    axis = chart.axis
+    horizon_s = axis.end_s if chart.now_s is None else chart.now_s
+    end_s = horizon_s if span.end_s is None else span.end_s
+    before = end_s <= axis.start_s and span.start_s < axis.start_s
+    if not cells or before or span.start_s > axis.end_s:
         return
     mark = chart.marks.get(span.llm, Mark("?", 0))
-    horizon = chart.axis.end_s if chart.now_s is None else chart.now_s
-    start = chart.axis.cell(span.start_s)
-    stop = max(start + 1, _edge(horizon if span.end_s is None else span.end_s, chart.axis))
-    ready = stop if span.ready_s is None else min(stop, max(start + 1, _edge(span.ready_s, chart.axis)))
-    ready = start if span.ready_s is not None and span.ready_s <= span.start_s else ready
+    start = axis.cell(span.start_s)
+    stop = max(start + 1, _edge(end_s, axis))
+    ready = stop if span.ready_s is None else min(stop, max(start + 1, _edge(span.ready_s, axis)))
+    if span.ready_s is not None and span.ready_s <= max(span.start_s, axis.start_s):
+        ready = start
     for i in range(start, min(ready, len(cells))):
         cells[i] = (LOADING, mark.text_style)
     for i in range(ready, min(stop, len(cells))):
@@ -109,9 +116,12 @@ def _edge(seconds: float, axis: Axis) -> int:
 
 
 def _with_now(cells: list[tuple[str, str]], chart: Chart) -> list[tuple[str, str]]:
-    if chart.now_s is None or not cells:
+    axis = chart.axis
+    if chart.now_s is None or not cells or chart.now_s > axis.end_s:
         return cells
-    now = chart.axis.cell(chart.now_s)
+    if chart.now_s < axis.start_s:
+        return [(" ", "")] * len(cells) if chart.past_only else cells
+    now = axis.cell(chart.now_s)
     after = [(" ", "")] * (len(cells) - now - 1) if chart.past_only else cells[now + 1 :]
     return [*cells[:now], (NOW, "accent"), *after]
 
@@ -122,16 +132,22 @@ def label_width(gpus: int, height: int) -> int:
     return digits if gpus <= height else 2 * digits + 1
 
 
-def gantt_lines(rows: Sequence[Row], height: int, label: int) -> list[Line]:
-    """At most `height` lines `0 ┃▒▒AAAA`: equal neighbours are joined where there is too little room."""
+def gantt_lines(rows: Sequence[Row], height: int, label: int, page: int = 0) -> list[Line]:
+    """At most `height` lines `0 ┃▒▒AAAA`: equal neighbours are joined where there is too little room.
+
+    If that is not enough, they come in pages of one line less; after the last comes the first.
+    """
     if len(rows) > height:
         rows = _joined(rows)
-    shown = rows if len(rows) <= height else rows[: max(0, height - 1)]
-    lines = [_line(row, label) for row in shown]
-    if len(shown) < len(rows) and height > 0:
-        hidden = sum(len(row.gpus) for row in rows[len(shown) :])
-        lines.append([(f"{'':{label}}   … {hidden} more GPUs", "dim")])
-    return lines
+    if len(rows) <= height or height < 1:
+        return [_line(row, label) for row in rows[: max(0, height)]]
+    size = max(1, height - 1)
+    first = page % -(-len(rows) // size) * size
+    shown = rows[first : first + size]
+    lines = [_line(row, label) for row in shown][: height - 1]
+    hidden = sum(len(row.gpus) for row in (*rows[:first], *rows[first + len(lines) :]))
+    more = [(f"{'':{label}}   … {hidden} more GPUs: G", "dim")]
+    return [*lines, *[[] for _ in range(height - 1 - len(lines))], more]
 
 
 def _joined(rows: Sequence[Row]) -> list[Row]:
@@ -153,9 +169,12 @@ def _runs(cells: Sequence[tuple[str, str]]) -> Line:
     ]
 
 
-def gantt_axis(axis: Axis, label_width: int) -> Line:
-    """The line of moments above the rows."""
-    return [(" " * (label_width + 2) + axis_labels(axis, max(1, axis.width // 9)), "dim")]
+def gantt_axis(axis: Axis, label_width: int, zoom: str = "") -> Line:
+    """The line of moments above the rows; how close it is, where the rows have their labels."""
+    return [
+        (f"{zoom:<{label_width + 2}}", "accent" if zoom else "dim"),
+        (axis_labels(axis, max(1, axis.width // 9)), "dim"),
+    ]
 
 
 def gantt_strip(rows: Sequence[Row]) -> Line:

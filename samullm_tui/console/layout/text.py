@@ -25,6 +25,7 @@ __all__ = [
     "pad_line",
     "plain",
     "spread",
+    "style_at",
     "styled",
     "wrap",
 ]
@@ -103,6 +104,15 @@ def heading(text: str, width: int, note: str = "", note_style: str = "dim") -> L
     rule = width - cell_len(title) - cell_len(end) - (2 if end else 1)
     line: Line = [(title, "bold"), (" " + "─" * max(0, rule), "hairline")]
     return pad_line([*line, (f" {end}", note_style)] if end else line, width)
+
+
+def style_at(line: Line, x: int) -> str:
+    """The style of cell x; nothing beyond the line."""
+    for text, style in line:
+        x -= cell_len(text)
+        if x < 0:
+            return style
+    return ""
 
 
 def styled(line: Iterable[Segment], extra: str) -> Line:

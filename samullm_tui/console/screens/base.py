@@ -11,8 +11,8 @@ from textual.binding import BindingsMap
 from textual.screen import Screen
 
 from samullm_tui.console.actions import Action, available, bindings_of, is_text
-from samullm_tui.console.layout.keyline import key_line
-from samullm_tui.console.layout.text import Line, pad_line, spread
+from samullm_tui.console.layout.keyline import key_at, key_line
+from samullm_tui.console.layout.text import Line, pad_line, spread, style_at
 from samullm_tui.console.widgets.frugal import FrugalCompositor
 from samullm_tui.console.widgets.pane import Pane
 
@@ -116,8 +116,11 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     def _keys(self, width: int) -> Line:
         if self._message:
             return pad_line([(" ", ""), self._message], width)
-        shown = [(action.glyph, action.label) for action in self.available() if action.glyph]
-        return key_line(shown, width)
+        return key_line(list(self._keys_shown()), width)
+
+    def _keys_shown(self) -> dict[tuple[str, str], Action]:
+        """What the key line is made of."""
+        return {(action.glyph, action.label): action for action in self.available() if action.glyph}
 
     def _notice(self, width: int, height: int) -> list[Line]:
         text = f"{self.app.size.width}×{self.app.size.height} is too small: needs {MIN_WIDTH}×{MIN_HEIGHT}"
@@ -160,6 +163,48 @@ class ConsoleScreen(Screen[None], inherit_bindings=False):
     def typed(self, event: events.Key) -> bool:
         """Takes a key as text where the screen has a field open. True: the key is used up."""
         return False
+
+    # The mouse, where the operator asked for it
+
+    def on_click(self, event: events.Click) -> None:
+        """On a key of the key line: does that. On a line of a list: selects it; on the selected one: as ⏎."""
+        keys, body = self.key_pane.region, self.body_pane.region
+        if keys.contains(event.screen_x, event.screen_y):
+            shown = self._keys_shown()
+            key = key_at(list(shown), keys.width, event.screen_x - keys.x)
+            if key is not None and not self._message:
+                self.action_do(shown[key].id)
+        elif body.contains(event.screen_x, event.screen_y):
+            self._point_at(event.screen_x - body.x, event.screen_y - body.y)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._roll("zoom_out" if event.ctrl else "down")
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._roll("zoom_in" if event.ctrl else "up")
+
+    def _roll(self, action: str) -> None:
+        """The wheel does what a key does, if that works now."""
+        if self.check_action("do", (action,)):
+            self.action_do(action)
+
+    def _point_at(self, x: int, y: int) -> None:
+        """Moves the cursor to that line step by step: lists have headings in them, and windows that move along."""
+        here = self._cursor_at(x)
+        if here == y:
+            confirm = next((one for one in self.available() if "enter" in one.keys.split(",")), None)
+            self._roll(confirm.id if confirm else "")
+            return
+        step = "down" if here is not None and here < y else "up"
+        while here is not None and (here < y if step == "down" else here > y):
+            self._roll(step)
+            before, here = here, self._cursor_at(x)
+            if here == before:
+                return
+
+    def _cursor_at(self, x: int) -> int | None:
+        """The line of the body on which the cursor is drawn, if it is drawn in that column."""
+        return next((y for y, line in enumerate(self.body_pane.lines) if "cursor" in style_at(line, x)), None)
 
     # What works everywhere
 

@@ -9,12 +9,13 @@ from typing import ClassVar
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.screens.approve import ApproveScreen
+from samullm_tui.console.screens.charting import ChartScreen
 from samullm_tui.console.screens.waiting import WaitingScreen
 from samullm_tui.console.screens.whatif import WhatIfScreen
 from samullm_tui.console.sources import Place
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
-from samullm_tui.console.views.plans import PlansView, plans_body, ranked
+from samullm_tui.console.views.plans import PlansView, chart_end_s, plans_body, ranked
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.plan import Candidate, Forecast
@@ -22,7 +23,7 @@ from samullm_tui.domain.plan import Candidate, Forecast
 __all__ = ["PlansScreen"]
 
 
-class PlansScreen(WaitingScreen[Forecast]):
+class PlansScreen(ChartScreen, WaitingScreen[Forecast]):
     """A cursor among the candidates; the selected one is drawn below."""
 
     NAME: ClassVar[str] = "plans"
@@ -75,7 +76,11 @@ class PlansScreen(WaitingScreen[Forecast]):
         candidates = self.candidates
         if not candidates:
             return [[(" no plan fits on this cluster", "warning")]]
-        view = PlansView(
+        return plans_body(self._view(result), width, height)
+
+    def _view(self, result: Forecast) -> PlansView:
+        candidates = self.candidates
+        return PlansView(
             forecast=result,
             candidates=candidates,
             cursor=min(self.cursor, len(candidates) - 1),
@@ -85,8 +90,16 @@ class PlansScreen(WaitingScreen[Forecast]):
             compared=self.compared,
             stages=self.stages,
             top=self.top,
+            window=self.window,
         )
-        return plans_body(view, width, height)
+
+    @property
+    def is_charted(self) -> bool:
+        return self.chosen is not None and not self.stages
+
+    @property
+    def chart_time(self) -> tuple[float, float | None]:
+        return (0.0 if self.result is None else chart_end_s(self._view(self.result))), None
 
     def _gpus(self, result: Forecast) -> int:
         if self.place is not None:

@@ -15,7 +15,7 @@ from samullm_tui.console.screens.running import MomentScreen
 from samullm_tui.console.sources import Answer, Command, Vitals
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.common import brief
-from samullm_tui.console.views.plans import PlansView, plans_body
+from samullm_tui.console.views.plans import PlansView, chart_end_s, plans_body
 from samullm_tui.domain.errors import SamullmError
 from samullm_tui.domain.event import Decision
 from samullm_tui.domain.plan import Forecast
@@ -160,7 +160,12 @@ class RunScreen(MomentScreen):
             estimated={},
             candidates=state.candidates,
         )
-        return PlansView(forecast, state.candidates, self.choice, marks_of(list(state.llms)), state.gpu_count)
+        marks = marks_of(list(state.llms))
+        return PlansView(forecast, state.candidates, self.choice, marks, state.gpu_count, window=self.window)
+
+    @property
+    def chart_time(self) -> tuple[float, float | None]:
+        return (chart_end_s(self._plans()), None) if self.waiting else super().chart_time
 
     # Keys
 

@@ -10,17 +10,19 @@ from textual import events
 from samullm_tui.console.describe import LogLine
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line
+from samullm_tui.console.screens.charting import ChartScreen
 from samullm_tui.console.screens.decision import DecisionScreen
 from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.views.run import ROOMY, RunView, run_body, run_title
+from samullm_tui.console.views.run_charts import chart_end_s, now_s
 from samullm_tui.domain.event import Decision
 from samullm_tui.journal.run_state import RunState
 
 __all__ = ["MomentScreen"]
 
 
-class MomentScreen(ListScreen):
+class MomentScreen(ChartScreen, ListScreen):
     """Draws `state`. The cursor counts decisions, or lines of the log, from the latest.
 
     On the latest it stays there; anywhere else it stays on its line, whatever comes.
@@ -81,8 +83,17 @@ class MomentScreen(ListScreen):
             note=self.note,
             find=self.find,
             typing=self.typing,
+            window=self.window,
         )
         return run_body(view, width, height)
+
+    @property
+    def is_charted(self) -> bool:
+        return True
+
+    @property
+    def chart_time(self) -> tuple[float, float | None]:
+        return chart_end_s(self.state), now_s(self.state)
 
     @property
     def found(self) -> tuple[Sequence[LogLine], Sequence[tuple[float, Decision]]]:

@@ -14,7 +14,7 @@ from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.text import Line
 from samullm_tui.console.pins import FIELDS, pin_texts, wrong_pin
 from samullm_tui.console.screens.approve import ApproveScreen
-from samullm_tui.console.screens.base import ConsoleScreen
+from samullm_tui.console.screens.charting import ChartScreen
 from samullm_tui.console.sources import Place
 from samullm_tui.console.views.whatif import WhatIfView, whatif_body
 from samullm_tui.domain.errors import Problem, SamullmError
@@ -28,7 +28,7 @@ TYPED = frozenset("0123456789,-")
 LONGEST = 20
 
 
-class WhatIfScreen(ConsoleScreen):
+class WhatIfScreen(ChartScreen):
     """A table of pins. Each change plans anew in another process, and ends the one before."""
 
     NAME: ClassVar[str] = "whatif"
@@ -64,8 +64,12 @@ class WhatIfScreen(ConsoleScreen):
         return left, [(self.place.title if self.place else self.forecast.cluster, "dim")]
 
     def body(self, width: int, height: int) -> list[Line]:
+        return whatif_body(self._view, width, height)
+
+    @property
+    def _view(self) -> WhatIfView:
         working = f"planning … {time.monotonic() - self._since:.0f}s" if self._since is not None else ""
-        view = WhatIfView(
+        return WhatIfView(
             base=self.forecast.candidates[0],
             llms=self.llms,
             marks=self.marks,
@@ -76,8 +80,16 @@ class WhatIfScreen(ConsoleScreen):
             pinned=self.pinned,
             working=working,
             problems=self.problems,
+            window=self.window,
         )
-        return whatif_body(view, width, height)
+
+    @property
+    def is_charted(self) -> bool:
+        return True
+
+    @property
+    def chart_time(self) -> tuple[float, float | None]:
+        return self._view.chart_end_s, None
 
     def facts(self) -> set[str]:
         if self.field is not None:

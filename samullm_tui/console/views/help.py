@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textual.keys import format_key
+
 from samullm_tui.console.actions import Action
 from samullm_tui.console.layout.text import Line, fit, heading, wrap
 from samullm_tui.console.views.common import STATUS
@@ -42,16 +44,15 @@ GLYPHS = (
     ("A B C", "LLMs: one letter and colour on every screen"),
     ("≈", "estimated: this LLM was never measured"),
 )
-SHOWN = {
-    "up": "↑", "down": "↓", "left": "←", "right": "→", "enter": "⏎", "escape": "esc", "slash": "/",
-    "question_mark": "?", "pageup": "PgUp", "pagedown": "PgDn", "left_square_bracket": "[",
-    "right_square_bracket": "]", "home": "Home", "end": "End",
-}  # fmt: skip
+SHOWN = {"pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "delete": "Del"}
 
 
 def key_name(keys: str) -> str:
     """Textual's key names as they stand on a keyboard: `↑ k`, `^p`."""
-    names = [SHOWN.get(key, key.replace("ctrl+", "^").replace("shift+", "⇧")) for key in keys.split(",")]
+    names = [
+        SHOWN.get(key) or format_key(key).replace("ctrl+", "^").replace("shift+", "⇧")
+        for key in keys.split(",")
+    ]
     return " ".join(name.upper() if name.startswith("f") and name[1:].isdigit() else name for name in names)
 
 
@@ -72,7 +73,7 @@ def help_lines(screen: str, actions: Sequence[Action], width: int) -> list[Line]
 def _key(action: Action, width: int) -> list[Line]:
     first, *rest = wrap(action.help, width - 28)
     head: Line = [
-        (fit(f"  {key_name(action.keys)}", 10), "accent"),
+        (fit(f"  {key_name(action.keys)}", 9) + " ", "accent"),
         (fit(action.label, 16), "bold"),
         (first, ""),
     ]

@@ -11,9 +11,10 @@ from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import Chart, Mark, gantt_axis, gantt_lines, gantt_rows, label_width
 from samullm_tui.console.layout.numbers import plural, signed_percent
 from samullm_tui.console.layout.text import Line, heading, line_width, pad_line, styled, wrap
+from samullm_tui.console.layout.window import Window
 from samullm_tui.domain.plan import Candidate, Forecast, PlannedStage, faster_draws
 
-__all__ = ["PlansView", "end_of", "placement_story", "plans_body", "ranked"]
+__all__ = ["PlansView", "chart_end_s", "end_of", "placement_story", "plans_body", "ranked"]
 
 NAME, FIGURE, GAP, HOURS, LOADS = 15, 10, 8, 8, 7
 
@@ -30,6 +31,7 @@ class PlansView(Struct, frozen=True):
     compared: Candidate | None = None
     stages: bool = False
     top: int = 0
+    window: Window = Window()
 
 
 def ranked(forecast: Forecast, *, by_p90: bool) -> list[Candidate]:
@@ -147,18 +149,29 @@ def _notes(view: PlansView, width: int) -> list[Line]:
 # The chart and its words
 
 
+def chart_end_s(view: PlansView) -> float:
+    """Seconds of the chart: to the last end of the plans in it."""
+    chosen = view.candidates[view.cursor]
+    return max(end_of(candidate) for candidate in (chosen, *_others(view, chosen)))
+
+
+def _others(view: PlansView, chosen: Candidate) -> list[Candidate]:
+    return [view.compared] if view.compared is not None and view.compared.rank != chosen.rank else []
+
+
 def _charts(view: PlansView, chosen: Candidate, width: int, room: int) -> list[Line]:
-    others = [view.compared] if view.compared is not None and view.compared.rank != chosen.rank else []
+    others = _others(view, chosen)
     words = _words(view, chosen, width)
     rows = max(2, (room - 2 - len(others) - min(len(words), 3)) // (1 + len(others)))
     label = label_width(view.gpus, rows)
-    end = max(end_of(candidate) for candidate in (chosen, *others))
-    axis = Axis(0.0, end, max(1, width - label - 2))
-    lines = [heading(_title(chosen), width, _simulated(chosen)), gantt_axis(axis, label)]
+    window = view.window
+    axis = window.axis(chart_end_s(view), None, max(1, width - label - 2))
+    chart = Chart(axis, view.marks)
+    lines = [heading(_title(chosen), width, _simulated(chosen)), gantt_axis(axis, label, window.label)]
     for candidate in (chosen, *others):
         if candidate is not chosen:
             lines.append(heading(_title(candidate), width, _against(candidate, chosen)))
-        lines += gantt_lines(gantt_rows(candidate.spans, view.gpus, Chart(axis, view.marks)), rows, label)
+        lines += gantt_lines(gantt_rows(candidate.spans, view.gpus, chart), rows, label, window.page)
     return _cut([*lines, *words], room)
 
 

@@ -12,6 +12,7 @@ from samullm_tui.console.layout.duration import clock, duration, signed_duration
 from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.numbers import plural, signed_percent
 from samullm_tui.console.layout.text import Line, fit, heading, pad_line, wrap
+from samullm_tui.console.layout.window import Window
 from samullm_tui.console.views.common import note_lines, problem_lines
 from samullm_tui.console.views.run_charts import charts
 from samullm_tui.domain.errors import Problem
@@ -67,7 +68,7 @@ def report_sections(view: ReportView, width: int) -> list[Section]:
     else:
         said = [[(view.working, "dim")]] if view.working else problem_lines(view.problems, width)
         sections.append(Section("Where the error comes from", "", list(said)))
-    pictures = charts(state, view.marks, width, 2 * state.gpu_count + 3)
+    pictures = charts(state, view.marks, width, 2 * state.gpu_count + 3, Window())
     sections.append(Section("Over time", "", pictures))
     if state.decisions:
         sections.append(Section("Decisions", str(len(state.decisions)), _decisions(state, width)))

@@ -23,6 +23,7 @@ from samullm_tui.console.layout.text import (
     spread,
     styled,
 )
+from samullm_tui.console.layout.window import Window
 from samullm_tui.console.views.common import STATUS
 from samullm_tui.console.views.decision import gained
 from samullm_tui.console.views.run_charts import charts, strips
@@ -67,6 +68,7 @@ class RunView(Struct, frozen=True):
     note: Line = []
     find: str | None = None
     typing: bool = False
+    window: Window = Window()
 
 
 def run_title(state: RunState, status: str, width: int) -> tuple[Line, Line]:
@@ -131,13 +133,18 @@ def _middle(view: RunView, width: int, room: int, *, roomy: bool) -> list[Line]:
     whole = 2 * state.gpu_count + 3
     if roomy:
         tables = _tables(view, width, min(rows, max(4, room - 22)) + 1)
-        return [*tables, [], *charts(state, view.marks, width, min(whole, room - len(tables) - 6)), []]
+        return [
+            *tables,
+            [],
+            *charts(state, view.marks, width, min(whole, room - len(tables) - 6), view.window),
+            [],
+        ]
     if view.show_log:
-        return strips(state, view.marks, width)
+        return strips(state, view.marks, width, view.window)
     if view.chart:
-        return charts(state, view.marks, width, min(whole, room - 2))
+        return charts(state, view.marks, width, min(whole, room - 2), view.window)
     tables = _tables(view, width, min(rows, max(3, room - 8)) + 1)
-    return [*tables, [], *strips(state, view.marks, width)]
+    return [*tables, [], *strips(state, view.marks, width, view.window)]
 
 
 def _tables(view: RunView, width: int, height: int) -> list[Line]:

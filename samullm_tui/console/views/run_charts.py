@@ -19,17 +19,18 @@ from samullm_tui.console.layout.gantt import (
     label_width,
 )
 from samullm_tui.console.layout.text import Line, heading
+from samullm_tui.console.layout.window import Window
 from samullm_tui.domain.plan import Span
 from samullm_tui.journal.run_state import RunState
 
-__all__ = ["charts", "strips"]
+__all__ = ["chart_end_s", "charts", "now_s", "strips"]
 
 
-def strips(state: RunState, marks: Mapping[str, Mark], width: int) -> list[Line]:
+def strips(state: RunState, marks: Mapping[str, Mark], width: int, window: Window) -> list[Line]:
     """Three lines: moments, the plan, what happened; each cell shows what most GPUs did."""
-    label = 7
-    axis, now = _axis(state, width - label), _now(state)
-    lines = [gantt_axis(axis, label - 2)]
+    label, now = 7, now_s(state)
+    axis = window.axis(chart_end_s(state), now, max(1, width - label))
+    lines = [gantt_axis(axis, label - 2, window.label)]
     for name, rows in (
         ("plan", _planned(state, marks, axis, now)),
         ("actual", _actual(state, marks, axis, now)),
@@ -38,33 +39,34 @@ def strips(state: RunState, marks: Mapping[str, Mark], width: int) -> list[Line]
     return lines
 
 
-def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int) -> list[Line]:
+def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int, window: Window) -> list[Line]:
     """A row for each GPU, plan above actual, in at most `height` lines."""
     rows = max(1, (height - 3) // 2)
     label = label_width(state.gpu_count, rows)
-    axis, now = _axis(state, width - label - 2), _now(state)
+    now = now_s(state)
+    axis = window.axis(chart_end_s(state), now, max(1, width - label - 2))
     return [
         heading("Plan", width, "simulated"),
-        *gantt_lines(_planned(state, marks, axis, now), rows, label),
+        *gantt_lines(_planned(state, marks, axis, now), rows, label, window.page),
         heading("Actual", width, "simulated engines" if state.engine == "simulated" else ""),
-        *gantt_lines(_actual(state, marks, axis, now), rows, label),
-        gantt_axis(axis, label),
+        *gantt_lines(_actual(state, marks, axis, now), rows, label, window.page),
+        gantt_axis(axis, label, window.label),
     ]
 
 
-def _now(state: RunState) -> float | None:
+def now_s(state: RunState) -> float | None:
     """Seconds since the first engine started; None before that, and when the run has ended."""
     if state.started_s is None or state.ended is not None:
         return None
     return state.at_s - state.started_s
 
 
-def _axis(state: RunState, width: int) -> Axis:
-    """From the first engine's start to the latest of plan, forecast and now."""
+def chart_end_s(state: RunState) -> float:
+    """Seconds from the first engine's start to the latest of plan, forecast and now."""
     ends = [span.end_s for span in _plan_spans(state) if span.end_s is not None]
     ends += [state.forecast.p50] if state.forecast else []
     ends += [state.makespan_s] if state.makespan_s else []
-    return Axis(0.0, max(ends, default=60.0), max(1, width))
+    return max(ends, default=60.0)
 
 
 def _planned(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:

@@ -11,6 +11,7 @@ from samullm_tui.console.layout.duration import duration, signed_duration
 from samullm_tui.console.layout.gantt import Chart, Mark, gantt_axis, gantt_lines, gantt_rows, label_width
 from samullm_tui.console.layout.numbers import plural, signed_percent
 from samullm_tui.console.layout.text import Line, fit, heading, pad_line, styled, wrap
+from samullm_tui.console.layout.window import Window
 from samullm_tui.console.pins import FIELDS, Pins
 from samullm_tui.console.views.common import problem_lines
 from samullm_tui.console.views.plans import end_of, placement_story
@@ -41,6 +42,12 @@ class WhatIfView(Struct, frozen=True):
     pinned: Forecast | None = None
     working: str = ""
     problems: Sequence[Problem] = ()
+    window: Window = Window()
+
+    @property
+    def chart_end_s(self) -> float:
+        """Seconds of the charts: to the end of the later plan."""
+        return max(end_of(plan) for plan in (self.base, self.best) if plan is not None)
 
     @property
     def best(self) -> Candidate | None:
@@ -181,9 +188,10 @@ def _charts(view: WhatIfView, width: int, room: int) -> list[Line]:
         return []
     rows = min(rows, view.gpus)
     label = label_width(view.gpus, rows)
-    axis = Axis(0.0, max(end_of(plan) for _, plan in plans), max(1, width - label - 2))
+    axis = view.window.axis(view.chart_end_s, None, max(1, width - label - 2))
+    chart, page = Chart(axis, view.marks), view.window.page
     lines: list[Line] = []
     for title, plan in plans:
         lines.append(heading(title, width, "simulated"))
-        lines += gantt_lines(gantt_rows(plan.spans, view.gpus, Chart(axis, view.marks)), rows, label)
-    return [*lines, gantt_axis(axis, label)]
+        lines += gantt_lines(gantt_rows(plan.spans, view.gpus, chart), rows, label, page)
+    return [*lines, gantt_axis(axis, label, view.window.label)]
