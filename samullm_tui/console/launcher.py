@@ -15,19 +15,20 @@ from msgspec import Struct
 
 from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.event import EngineKind
-from samullm_tui.domain.plan import Plan
+from samullm_tui.domain.plan import Forecast
 from samullm_tui.worker import answer
 
 __all__ = ["Launch", "Launched", "main"]
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """What to start. The plan is approved: the operator typed it."""
+    """What to start: plan `rank` of a forecast. It is approved: the operator typed it."""
 
     application: str
     cluster: Cluster
     engine: EngineKind
-    plan: Plan
+    forecast: Forecast
+    rank: int
     speed: float | Literal["max"] = 1.0
     seed: int = 0
     samples: int | None = None
@@ -52,8 +53,9 @@ def _launched(asked: Launch) -> Launched:
         asked.engine,
         speed=asked.speed,
         seed=asked.seed,
-        plan=asked.plan,
+        forecast=asked.forecast,
         approved=True,
+        rank=asked.rank,
         samples=asked.samples,
         quantile=asked.quantile,
     )

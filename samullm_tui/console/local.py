@@ -22,7 +22,7 @@ from samullm_tui.domain.application import Application
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.length_report import LengthReport, RunLengths
-from samullm_tui.domain.plan import Candidate, Forecast
+from samullm_tui.domain.plan import Forecast
 from samullm_tui.domain.run_report import RunReport
 from samullm_tui.journal.compressed import SUFFIX
 from samullm_tui.journal.reader import JournalTail
@@ -201,13 +201,14 @@ class LocalSources:
             raise InputError(Problem(str(path), "", f"cannot be written: {error.strerror}")) from error
         return path
 
-    async def launch(self, application: Path, candidate: Candidate) -> str:
+    async def launch(self, application: Path, forecast: Forecast, rank: int) -> str:
         machine, settings = await in_thread(self._chosen), self._settings
         launch = Launch(
             application=str(application.absolute()),
             cluster=machine.cluster,
             engine=machine.engine,
-            plan=candidate.plan,
+            forecast=forecast,
+            rank=rank,
             speed=settings.speed,
             seed=settings.seed,
             samples=settings.samples,

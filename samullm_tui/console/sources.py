@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from samullm_tui.domain.application import Application
 from samullm_tui.domain.event import AnyEvent, EngineKind, GpuSample
-from samullm_tui.domain.plan import Candidate, Forecast
+from samullm_tui.domain.plan import Forecast
 
 if TYPE_CHECKING:
     from samullm_tui.console.reports import CheckReport
@@ -123,7 +123,7 @@ class Sources(Protocol):
     def gpus_now(self) -> Sequence[GpuSample]:
         """What the GPUs of this machine hold now; empty without GPUs."""
 
-    async def launch(self, application: Path, candidate: Candidate) -> str:
+    async def launch(self, application: Path, forecast: Forecast, rank: int) -> str:
         """Creates a run with this plan, approved, and starts its supervisor. Returns the run's name."""
 
     def resume(self, run: str) -> None:

@@ -160,13 +160,15 @@ def faster_draws(one: Candidate, other: Candidate) -> tuple[int, int]:
 class Forecast(Struct, frozen=True, kw_only=True):
     """What planning an application on a cluster gave: candidates, best first.
 
-    samples    draws of the lengths that the best candidate was simulated on
-    estimated  LLMs whose latency or lengths were never measured, with what was used instead
-    pins       what the operator prescribed, in words
-    notes      what else the reader should know
+    application_sha256  of the application's file as it was planned
+    samples             draws of the lengths that the best candidate was simulated on
+    estimated           LLMs whose latency or lengths were never measured, with what was used instead
+    pins                what the operator prescribed, in words
+    notes               what else the reader should know
     """
 
     application: str
+    application_sha256: str
     cluster: str
     planning_s: float
     lower_bound_s: float

@@ -65,17 +65,16 @@ def make_forecast(
     inputs = build_problem(workload, cluster, pins)
     plans, notes = _keeping_pins(inputs, _plans(inputs, seed))
     ranking = ranked(inputs, plans, seed=seed, samples=samples, quantile=quantile)
-    table = workload.table
-    counts = np.bincount(table.node, minlength=len(table.node_names))
     return Forecast(
         application=workload.application.name,
+        application_sha256=workload.application.sha256,
         cluster=cluster.name,
         planning_s=time.perf_counter() - started,
         lower_bound_s=ranking.lower_bound_s,
         samples=ranking.candidates[0].draws,
         seed=seed,
         quantile=quantile,
-        requests={name: int(count) for name, count in zip(table.node_names, counts, strict=True)},
+        requests=workload.requests,
         estimated=inputs.estimated,
         candidates=ranking.candidates,
         pins=tuple(said for llm, pin in inputs.problem.pins.items() for said in pin_words(llm, pin)),

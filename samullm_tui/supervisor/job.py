@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from samullm_tui.domain.application import LLM
 from samullm_tui.domain.errors import PlanError, Problem
-from samullm_tui.domain.plan import Plan, Replica
+from samullm_tui.domain.plan import Forecast, Plan, Replica
 from samullm_tui.domain.request import IntArray
 from samullm_tui.engines.protocol import Engine, GenerateRequest
 from samullm_tui.forecast.engine_setup import precision_for
@@ -29,6 +29,7 @@ from samullm_tui.workload.requests import Workload
 __all__ = [
     "Job",
     "as_planned",
+    "check_given_forecast",
     "check_given_plan",
     "load_job",
     "rates_to_expect",
@@ -67,6 +68,21 @@ def check_given_plan(inputs: ForecastInputs, plan: Plan) -> None:
     wrong = valid(inputs.problem, plan)
     if wrong:
         raise PlanError([Problem("the plan given", "", what, "plan again") for what in wrong])
+
+
+def check_given_forecast(spec: RunSpec, forecast: Forecast, workload: Workload) -> None:
+    """Raises PlanError when the forecast that the operator chose from is not of this application, data and cluster."""
+    wrong = ""
+    if forecast.application_sha256 != workload.application.sha256:
+        wrong = "has changed since it was planned"
+    elif forecast.requests != workload.requests:
+        wrong = "its data have changed since it was planned"
+    elif forecast.cluster != spec.cluster.name:
+        wrong = f"was planned for {forecast.cluster}, not for {spec.cluster.name}"
+    elif spec.rank not in {candidate.rank for candidate in forecast.candidates}:
+        wrong = f"there is no plan {spec.rank} in its forecast"
+    if wrong:
+        raise PlanError(Problem(spec.application, "", wrong, "plan again"))
 
 
 def load_job(spec: RunSpec, paths: RunPaths, epoch: int) -> Job:

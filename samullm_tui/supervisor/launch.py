@@ -19,7 +19,7 @@ from samullm_tui import __version__
 from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import ApplicationError, JournalError, Problem, RunError
 from samullm_tui.domain.event import AnyEvent, EngineKind, NodeInfo, RunCreated, RunEnded
-from samullm_tui.domain.plan import Plan
+from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.journal.reader import JournalTail
 from samullm_tui.journal.segments import sync_folder
 from samullm_tui.journal.writer import JournalWriter
@@ -48,7 +48,9 @@ def create_run(
     speed: float | Literal["max"] = 1.0,
     seed: int = 0,
     plan: Plan | None = None,
+    forecast: Forecast | None = None,
     approved: bool = False,
+    rank: int = 1,
     samples: int | None = None,
     quantile: float = 0.5,
     allow_outside: bool = False,
@@ -68,7 +70,9 @@ def create_run(
         speed="max" if speed in {"max", float("inf")} else speed,
         seed=seed,
         plan=plan,
+        forecast=forecast,
         approved=approved,
+        rank=rank,
         samples=samples,
         quantile=quantile,
         allow_outside=allow_outside,
@@ -150,7 +154,7 @@ def _answers(paths: RunPaths) -> bool:
 def _check(spec: RunSpec) -> Workload:
     """Everything about a run that can be wrong, found before it is made."""
     from samullm_tui.forecast.problem import build_problem
-    from samullm_tui.supervisor.job import check_given_plan, workload_of
+    from samullm_tui.supervisor.job import check_given_forecast, check_given_plan, workload_of
 
     if spec.engine == "vllm":
         from samullm_tui.engines.installed import require_vllm
@@ -164,6 +168,9 @@ def _check(spec: RunSpec) -> Workload:
             Problem(spec.application, place, "has lengths only, real engines need texts", right)
         )
     inputs = build_problem(workload, spec.cluster)
+    if spec.forecast is not None:
+        check_given_forecast(spec, spec.forecast, workload)
+        check_given_plan(inputs, spec.forecast.candidates[spec.rank - 1].plan)
     if spec.plan is not None:
         check_given_plan(inputs, spec.plan)
     return workload
@@ -186,8 +193,7 @@ def _make_folder(application: str) -> RunPaths:
 
 
 def _created(spec: RunSpec, paths: RunPaths, workload: Workload) -> RunCreated:
-    application, table = workload.application, workload.table
-    counts = {name: len(table.indices_of_node(name)) for name in table.node_names}
+    application, counts = workload.application, workload.requests
     return RunCreated(
         at_s=0.0,
         run=paths.run,

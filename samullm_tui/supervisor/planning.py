@@ -1,5 +1,7 @@
 """Planning a run, in a process of its own: it takes seconds of computing, and must be killable at once.
 
+What the operator has chosen from a forecast was planned before, and is what the run begins with.
+
 `python -m samullm_tui.supervisor.planning RUN_DIR` prints a `Planned` as JSON.
 """
 
@@ -15,13 +17,13 @@ import msgspec
 from msgspec import Struct
 
 from samullm_tui.domain.errors import Problem, RunError, SamullmError
-from samullm_tui.domain.plan import Candidate, Plan
+from samullm_tui.domain.plan import Candidate, Forecast, Plan
 from samullm_tui.supervisor.spec import RunPaths, RunSpec, read_spec
 
 if TYPE_CHECKING:
     from samullm_tui.workload.requests import Workload
 
-__all__ = ["Planned", "main", "plan_here", "plan_in_process"]
+__all__ = ["Planned", "main", "plan_here", "plan_in_process", "planned_before"]
 
 
 class Planned(Struct, frozen=True):
@@ -63,9 +65,13 @@ def plan_here(spec: RunSpec) -> Planned:
     workload = workload_of(spec)
     if spec.plan is not None:
         return _simulate(spec, workload, spec.plan)
-    forecast = make_forecast(
-        workload, spec.cluster, seed=spec.seed, samples=spec.samples, quantile=spec.quantile
+    return planned_before(
+        make_forecast(workload, spec.cluster, seed=spec.seed, samples=spec.samples, quantile=spec.quantile)
     )
+
+
+def planned_before(forecast: Forecast) -> Planned:
+    """What a forecast says of the plans in it."""
     return Planned(forecast.planning_s, forecast.lower_bound_s, forecast.samples, forecast.candidates)
 
 

@@ -27,7 +27,7 @@ from msgspec import Struct
 from samullm_tui.domain.cluster import Cluster
 from samullm_tui.domain.errors import Problem, RunError, RunNotFoundError
 from samullm_tui.domain.event import EngineKind
-from samullm_tui.domain.plan import Plan
+from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.journal.segments import sync_folder
 from samullm_tui.locations import run_dir
 
@@ -50,7 +50,8 @@ REPLAN_WAIT_S = 60.0
 class RunSpec(Struct, frozen=True, kw_only=True):
     """What to run. `application` is an absolute path, `speed` applies to simulated engines only.
 
-    `plan` is run without planning when given; `approved` approves the best candidate beforehand.
+    `plan` is simulated and run without planning when given; `forecast` is what was planned before, and not simulated
+    again. `approved` approves candidate `rank` beforehand.
     `samples` and `quantile` are of the planning (no `samples`: as many as it takes for the size).
     `replan`: whether the rest of the plan is replaced while the run goes on: by itself (`auto`), when the operator
     accepts that within `replan_wait_s` of the run's clock (`ask`), or never (`off`).
@@ -63,7 +64,9 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     speed: float | Literal["max"] = 1.0
     seed: int = 0
     plan: Plan | None = None
+    forecast: Forecast | None = None
     approved: bool = False
+    rank: int = 1
     samples: int | None = None
     quantile: float = 0.5
     allow_outside: bool = False

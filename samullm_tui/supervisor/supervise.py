@@ -37,7 +37,7 @@ from samullm_tui.supervisor.job import Job, load_job
 from samullm_tui.supervisor.ledger import Ledger
 from samullm_tui.supervisor.outputs import ErrorRow, OutputRow
 from samullm_tui.supervisor.perform import Runner
-from samullm_tui.supervisor.planning import plan_in_process
+from samullm_tui.supervisor.planning import plan_in_process, planned_before
 from samullm_tui.supervisor.record import Record
 from samullm_tui.supervisor.reschedule import Rescheduler
 from samullm_tui.supervisor.reschedule_past import past_of
@@ -159,13 +159,14 @@ class Supervisor:
         if not self._state.planned:
             await self._plan()
         if not self._state.approved and self._spec.approved:
-            self.emit(Approved(at_s=self._clock(), rank=1, by="approved beforehand"))
+            self.emit(Approved(at_s=self._clock(), rank=self._spec.rank, by="approved beforehand"))
         elif not self._state.approved:
             await self._approved.wait()
         return job
 
     async def _plan(self) -> None:
-        planned = await plan_in_process(self._paths)
+        known = self._spec.forecast
+        planned = planned_before(known) if known else await plan_in_process(self._paths)
         if planned.problems:
             raise InputError(planned.problems)
         self.emit(

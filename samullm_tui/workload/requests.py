@@ -39,6 +39,12 @@ class Workload:
     repetition: IntArray
     templates: tuple[Template, ...]
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """How many requests each node has."""
+        counts = np.bincount(self.table.node, minlength=len(self.table.node_names))
+        return {name: int(count) for name, count in zip(self.table.node_names, counts, strict=True)}
+
     def request_node(self, index: int) -> Node:
         return self.application.nodes[int(self.table.node[index])]
 

@@ -43,7 +43,7 @@ from samullm_tui.domain.event import (
     SupervisorStarted,
 )
 from samullm_tui.domain.length_report import LengthReport, RunLengths, SeenLengths
-from samullm_tui.domain.plan import Band, Candidate, Forecast, Replica, Span
+from samullm_tui.domain.plan import Band, Forecast, Replica, Span
 from samullm_tui.domain.run_report import ErrorPart, PlanCompared, RunReport, ShapeSeen, TokensSeen
 from samullm_tui.journal.timeline import Timeline
 from samullm_tui.journal.writer import JournalWriter
@@ -265,8 +265,8 @@ class FakeSources:
     def gpus_now(self) -> Sequence[GpuSample]:
         return self.gpus
 
-    async def launch(self, application: Path, candidate: Candidate) -> str:
-        self.calls.append(("launch", application.name, candidate.rank))
+    async def launch(self, application: Path, forecast: Forecast, rank: int) -> str:
+        self.calls.append(("launch", application.name, rank))
         if self.refuse:
             raise self.refuse
         return RUN

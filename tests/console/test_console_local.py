@@ -18,7 +18,9 @@ from samullm_tui.console.sources import Settings
 from samullm_tui.console.threads import in_thread
 from samullm_tui.domain.cluster import Cluster, GpuType, cluster_from_preset, islands_of
 from samullm_tui.domain.errors import InputError, Problem, RunError, SamullmError
-from samullm_tui.locations import APPS
+from samullm_tui.journal.reader import JournalTail
+from samullm_tui.journal.state import fold
+from samullm_tui.locations import APPS, run_dir
 from samullm_tui.supervisor.control import ControlServer, Status, open_socket
 from samullm_tui.supervisor.runs import RunBook
 from samullm_tui.supervisor.spec import RunPaths
@@ -170,11 +172,14 @@ def test_the_chosen_theme_is_remembered() -> None:
 async def test_a_plan_that_was_approved_runs_to_its_end(home: Path) -> None:
     sources = LocalSources(Settings(cluster="a100-80g:4", engine="simulated", speed="max", samples=2))
     forecast = await sources.forecast(APPS / "selftest.toml")
-    run = await sources.launch(APPS / "selftest.toml", forecast.candidates[0])
+    run = await sources.launch(APPS / "selftest.toml", forecast, forecast.candidates[1].rank)
     await asyncio.to_thread(wait_for, lambda: not sources.vitals(run).alive)
     (ended,) = sources.runs()
     assert (ended.run, ended.status, ended.errors) == (run, "succeeded", 0)
     assert ended.outputs == ended.requests == sum(forecast.requests.values())
+    state = fold(JournalTail(run_dir(run)).new())
+    assert state.candidates == forecast.candidates, "what was approved is not simulated again"
+    assert state.approved_rank == 2
 
 
 async def test_a_run_that_cannot_start_says_why(home: Path, tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ async def test_a_run_that_cannot_start_says_why(home: Path, tmp_path: Path) -> N
     bad.write_text('name = "x"\n')
     sources = LocalSources(Settings(cluster="a100-80g:8", engine="simulated"))
     with pytest.raises(InputError, match="llms"):
-        await sources.launch(bad, FORECAST.candidates[0])
+        await sources.launch(bad, FORECAST, 1)
     assert not list(sources.runs())
 
 

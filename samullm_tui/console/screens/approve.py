@@ -77,7 +77,7 @@ class ApproveScreen(ConsoleScreen):
 
     async def _launch(self) -> None:
         try:
-            run = await self.console.sources.launch(self.path, self.candidate)
+            run = await self.console.sources.launch(self.path, self.forecast, self.candidate.rank)
         except SamullmError as error:
             self.working = ""
             self.say(f"not started: {brief(error.problems[0])}", "bad")

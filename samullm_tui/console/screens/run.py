@@ -150,6 +150,7 @@ class RunScreen(MomentScreen):
         state = self.state
         forecast = Forecast(
             application=state.application,
+            application_sha256=state.application_sha256,
             cluster=state.cluster,
             planning_s=state.planning_s,
             lower_bound_s=state.lower_bound_s,
