@@ -27,7 +27,7 @@ from samullm_tui.latency.experts import of_text
 from samullm_tui.latency.fit import Fit, Iterations, fit
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, default_limits
-from samullm_tui.latency.roofline import Rates, load_estimate_s, roofline
+from samullm_tui.latency.roofline import Rates, load_estimate_s, rates_of, roofline
 from samullm_tui.latency.shape import Shape
 from samullm_tui.latency.sharing import calibrated_rates
 from samullm_tui.lengths.distribution import from_pmf
@@ -335,11 +335,14 @@ def profile_table(measured: Path) -> ProfileTable:
 
 
 def shared_rates(source: Measured, profiles: tuple[Profile, ...], gpu: GpuType) -> Rates:
-    """The rates that the LLMs measured on that GPU type share, to 6 digits."""
+    """The rates that the LLMs measured on that GPU type share, to 6 digits.
+
+    No step there read more experts than those of one token: what reading one takes stays that of the prior.
+    """
     shaped = [(source.shapes[p.checkpoint][1], p) for p in profiles if p.gpu == gpu.name]
     rates = calibrated_rates([(unlimited(shape), p.tp, p.iteration) for shape, p in shaped], gpu)
     values = {name: float(f"{getattr(rates, name):.6g}") for name in Rates.__struct_fields__}
-    return Rates(**values)
+    return Rates(**values | {"expert_factor": rates_of(gpu).expert_factor})
 
 
 def profiles_text(table: ProfileTable) -> str:
