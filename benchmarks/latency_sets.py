@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from benchmarks.make_catalog import authors_iterations, cpu_iterations, read_rows
 from benchmarks.measured_steps import (
@@ -22,6 +23,7 @@ from benchmarks.measured_steps import (
 from samullm_tui.catalog.profiles import estimated_profile, unlimited
 from samullm_tui.catalog.shapes import shape_of
 from samullm_tui.domain.cluster import PRESETS
+from samullm_tui.latency.experts import of_one_token, of_text
 from samullm_tui.latency.fit import Fit, fit, fitted, predicted_s
 from samullm_tui.latency.layers import fit_layers
 from samullm_tui.latency.measurements import Iterations
@@ -39,6 +41,8 @@ Fits = Mapping[tuple[str, int], Fit]
 
 A100, H100 = PRESETS["a100-80g"], PRESETS["h100-80g"]
 MIXTRAL = "Mixtral-8x7B-v0.1"
+PRIOR = structs.replace(GRAPHS, shared_kv_factor=EAGER.shared_kv_factor)
+"""Of another GPU and engine, but for how query heads share a cache: that is of this engine, by an LLM in no set here."""
 SPLITS = 20
 ENGINE_SEQS = 256
 
@@ -58,7 +62,7 @@ class Row:
 def accuracy(measured: Path) -> Iterator[Row]:
     """Every line, set by set."""
     steps = authors_iterations(measured)
-    fits = {(name, tp): _fit(name, rows) for (name, tp), rows in steps.items()}
+    fits = {key: fit(rows, rng=np.random.default_rng(0)) for key, rows in steps.items()}
     yield from authors(steps, fits)
     yield from left_out(steps, fits)
     yield from memory_and_starts(measured)
@@ -67,12 +71,6 @@ def accuracy(measured: Path) -> Iterator[Row]:
     yield from closed_loops(measured)
     yield from whole_run(measured)
     yield from cpu(measured)
-
-
-def _fit(name: str, rows: Iterations) -> Fit:
-    shape = _shape(name)
-    rng = np.random.default_rng(0)
-    return fit(rows, experts=shape.experts, experts_per_token=shape.experts_per_token, rng=rng)
 
 
 def _shape(name: str) -> Shape:
@@ -172,10 +170,10 @@ def _by_content(rows: Iterations) -> dict[tuple[float, ...], float]:
 
 
 def left_out(steps: Steps, fits: Fits) -> Iterator[Row]:
-    """LLMs predicted from their shape, by rates of the others; the prior is another GPU's and engine's."""
+    """LLMs predicted from their shape, by rates of the others, near PRIOR."""
     name = "SamuLLM authors, A100"
     rates = {
-        shape: calibrated_rates([m for m in _measured(fits) if m[0] != shape], A100, GRAPHS)
+        shape: calibrated_rates([m for m in _measured(fits) if m[0] != shape], A100, PRIOR)
         for shape in {_shape(llm) for llm, _tp in steps}
     }
     dense = {key: rows for key, rows in steps.items() if key[0] != MIXTRAL}
@@ -184,22 +182,27 @@ def left_out(steps: Steps, fits: Fits) -> Iterator[Row]:
     points, errors = _estimated({(MIXTRAL, 2): steps[MIXTRAL, 2]}, rates)
     yield Row(name, "Mixtral left out (there is no other mixture)", points, _share(errors[0]))
     for single in ("Llama-2-7b-chat-hf", "Llama-2-13b-hf"):
-        mine = calibrated_rates(_measured(fits, single), A100, GRAPHS)
+        mine = calibrated_rates(_measured(fits, single), A100, PRIOR)
         rest = {key: rows for key, rows in dense.items() if _shape(key[0]) != _shape(single)}
         points, errors = _estimated(rest, dict.fromkeys(rates, mine))
         yield Row(name, f"all dense LLMs of other shapes from {single} alone", points, _over(errors))
-    points, errors = _estimated(dense, dict.fromkeys(rates, GRAPHS))
+    points, errors = _estimated(dense, dict.fromkeys(rates, PRIOR))
     yield Row(name, "the same prior, nothing calibrated", points, _over(errors))
 
 
 def _measured(fits: Fits, only: str = "") -> list[Measured]:
-    return [(_shape(m), tp, result.latency) for (m, tp), result in fits.items() if only in ("", m)]
+    return [
+        (shape, tp, of_text(result.latency, roofline(shape, A100, tp)))
+        for (llm, tp), result in fits.items()
+        for shape in [_shape(llm)]
+        if only in ("", llm)
+    ]
 
 
 def _estimated(steps: Steps, rates: Mapping[Shape, Rates]) -> tuple[str, list[float]]:
     """How many steps, and the median error at each (LLM, tp) of the roofline with its rates."""
     errors = [
-        _median_error(typical(roofline(_shape(llm), A100, tp, rates[_shape(llm)])), rows)
+        _median_error(of_one_token(typical(roofline(_shape(llm), A100, tp, rates[_shape(llm)]))), rows)
         for (llm, tp), rows in steps.items()
     ]
     return f"{sum(map(len, steps.values())):,}", errors

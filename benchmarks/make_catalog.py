@@ -23,10 +23,11 @@ import numpy as np
 from samullm_tui.catalog.profiles import Facts, ProfileTable, unlimited
 from samullm_tui.catalog.shapes import DATA
 from samullm_tui.domain.cluster import PRESETS, GpuType
+from samullm_tui.latency.experts import of_text
 from samullm_tui.latency.fit import Fit, Iterations, fit
 from samullm_tui.latency.model import IterationLatency
 from samullm_tui.latency.profile import Profile, default_limits
-from samullm_tui.latency.roofline import Rates, load_estimate_s
+from samullm_tui.latency.roofline import Rates, load_estimate_s, rates_of, roofline
 from samullm_tui.latency.shape import Shape
 from samullm_tui.latency.sharing import calibrated_rates
 from samullm_tui.lengths.distribution import from_pmf
@@ -135,7 +136,10 @@ def shapes_text(measured: Path) -> str:
 
 
 def authors_iterations(measured: Path) -> dict[tuple[str, int], Iterations]:
-    """(model, tp) → the measured steps. A prefill was padded to num_seqs × max_seq_len tokens."""
+    """(model, tp) → the measured steps. A prefill was padded to num_seqs × max_seq_len tokens.
+
+    All tokens of all steps are token 0, as the authors' profiler made them: a mixture reads the experts of one token.
+    """
     columns: dict[tuple[str, int], list[tuple[float, ...]]] = defaultdict(list)
     for row in read_rows(measured / "samullm-authors" / "iterations_a100.csv.gz"):
         seqs, length = int(row["num_seqs"]), int(row["max_seq_len"])
@@ -219,14 +223,9 @@ class Measured:
             for row in read_rows(folder / "kv_blocks_a100_80g.csv")
         }
         self.fits = {
-            (names[model], tp): self._fit(names[model], steps)
+            (names[model], tp): fit(steps, rng=np.random.default_rng(0))
             for (model, tp), steps in authors_iterations(measured).items()
         }
-
-    def _fit(self, checkpoint: str, steps: Iterations) -> Fit:
-        shape = self.shapes[checkpoint][1]
-        rng = np.random.default_rng(0)
-        return fit(steps, experts=shape.experts, experts_per_token=shape.experts_per_token, rng=rng)
 
     def same_shape(self, checkpoint: str) -> list[str]:
         """The checkpoint itself, then the others of its shape, those with the same context first."""
@@ -249,17 +248,19 @@ class Measured:
         if picked is None:
             return None
         donor, fitted = picked
+        shape = self.shapes[checkpoint][1]
         where = "its iterations" if donor == checkpoint else f"the iterations of {donor} (same shape)"
+        experts = "; they repeat one token: reading more experts than that estimated" if shape.experts else ""
         load_s, load_source = self.load(checkpoint, tp)
         blocks = self.pick(self.kv_blocks, checkpoint, tp)
         limits = default_limits(A100)
         return Profile(
-            iteration=rounded(fitted.latency),
+            iteration=rounded(of_text(fitted.latency, roofline(shape, A100, tp))),
             checkpoint=checkpoint,
             gpu=A100.name,
             tp=tp,
             engine="vllm 0.3 (eager, fp16)",
-            source=f"fitted to {where} on {A100.name}, {AUTHORS}; start time {load_source}",
+            source=f"fitted to {where} on {A100.name}, {AUTHORS}{experts}; start time {load_source}",
             load_s=load_s,
             kv_blocks=blocks[1] if blocks else None,
             block_size=limits.block_size,
@@ -334,11 +335,14 @@ def profile_table(measured: Path) -> ProfileTable:
 
 
 def shared_rates(source: Measured, profiles: tuple[Profile, ...], gpu: GpuType) -> Rates:
-    """The rates that the LLMs measured on that GPU type share, to 6 digits."""
+    """The rates that the LLMs measured on that GPU type share, to 6 digits.
+
+    No step there read more experts than those of one token: what reading one takes stays that of the prior.
+    """
     shaped = [(source.shapes[p.checkpoint][1], p) for p in profiles if p.gpu == gpu.name]
     rates = calibrated_rates([(unlimited(shape), p.tp, p.iteration) for shape, p in shaped], gpu)
     values = {name: float(f"{getattr(rates, name):.6g}") for name in Rates.__struct_fields__}
-    return Rates(**values)
+    return Rates(**values | {"expert_factor": rates_of(gpu).expert_factor})
 
 
 def profiles_text(table: ProfileTable) -> str:

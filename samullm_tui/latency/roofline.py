@@ -57,10 +57,12 @@ class Rates(Struct, frozen=True, kw_only=True):
     prefill_sequence_s    further seconds per sequence whose prompt is computed
     stall_s               expected stalls per squared sequence
     weight_factor, expert_factor   reading weights, and those of the experts that a step touches
-    kv_factor, grouped_kv_factor   reading the KV cache; the latter where query heads share KV heads
-    mixed_kv_factor                further, in a step with prompt tokens (0 where no such steps were measured)
-    token_factor          computing a token
-    tile_factor           computing a tile of tokens, over the arithmetic of all its tokens
+    kv_factor             reading the KV cache
+    shared_kv_factor      further, for each query head beyond the first that shares a KV head
+    mixed_kv_factor       further, in a step with prompt tokens (0 where no such steps were measured)
+    token_factor          computing a token outside experts
+    tile_factor           computing a tile of tokens there, over the arithmetic of all its tokens
+    expert_token_factor, expert_tile_factor   the same in the experts that a token meets
     token_collective_factor, token_doubling_factor
                           further seconds per token at tp 2, and for each doubling after, over its arithmetic
     attention_factor      prefill attention
@@ -76,17 +78,28 @@ class Rates(Struct, frozen=True, kw_only=True):
     weight_factor: float
     expert_factor: float
     kv_factor: float
-    grouped_kv_factor: float
+    shared_kv_factor: float
     mixed_kv_factor: float
     token_factor: float
     tile_factor: float
+    expert_token_factor: float
+    expert_tile_factor: float
     token_collective_factor: float
     token_doubling_factor: float
     attention_factor: float
 
 
+# Computing in experts, by one kernel for all of them: kernel times published for another mixture (64 experts of 1,408, six
+# a token, A100, vllm-project/vllm pull request 40542). The time of a token is the slope from 64 to 1,024 tokens (698 to
+# 1,022 µs), that with its tiles the slope to 4,096 (2,919 µs), each over 0.333 µs at the peak rate.
+EXPERT_TOKEN_FACTOR = 1.02
+EXPERT_TILE_FACTOR = 0.84
+
 # Regression of the coefficients fitted to the SamuLLM authors' published A100 iterations (31 dense (LLM, tp) pairs and
 # Mixtral; vLLM 0.3, eager mode): constants to 3 ms, token slopes to 10 %, KV reads at 0.85 to 1.05 of the bandwidth.
+# That engine reads a cache again for each query head that shares it (from the L2 cache): in the authors' log of
+# chatglm3-6b, 32 query heads on 2 KV heads, decodes read theirs in 6.1 (420 sequences) and 7.1 (105) times the
+# bandwidth's time. The reading of experts is taken to be that of other weights.
 EAGER = Rates(
     layer_launch_s=143e-6,
     layer_collective_s=143e-6,
@@ -98,17 +111,20 @@ EAGER = Rates(
     weight_factor=1.11,
     expert_factor=1.11,
     kv_factor=1.08,
-    grouped_kv_factor=2.86,
+    shared_kv_factor=0.36,
     mixed_kv_factor=0.0,
     token_factor=0.98,
     tile_factor=0.32,
+    expert_token_factor=EXPERT_TOKEN_FACTOR,
+    expert_tile_factor=EXPERT_TILE_FACTOR,
     token_collective_factor=0.4,
     token_doubling_factor=0.2,
     attention_factor=2.0,
 )
 
 # Regression on the 93 measured times per output token of Qwen3-32B on H100 (aiconfigurator, vLLM 0.12, CUDA graphs,
-# tp 2 to 8; tp 1 extrapolated). Every step there had prompt tokens: what they add to a step is in the launches.
+# tp 2 to 8; tp 1 extrapolated). Every step there had prompt tokens: what they add to a step is in the launches. Its
+# attention kernels read a cache once for all query heads that share it.
 GRAPHS = Rates(
     layer_launch_s=40e-6,
     layer_collective_s=20e-6,
@@ -119,11 +135,13 @@ GRAPHS = Rates(
     stall_s=0.0,
     weight_factor=1.11,
     expert_factor=1.11,
-    kv_factor=1.05,
-    grouped_kv_factor=1.11,
+    kv_factor=1.11,
+    shared_kv_factor=0.0,
     mixed_kv_factor=0.0,
     token_factor=0.86,
     tile_factor=0.29,
+    expert_token_factor=EXPERT_TOKEN_FACTOR,
+    expert_tile_factor=EXPERT_TILE_FACTOR,
     token_collective_factor=0.2,
     token_doubling_factor=0.35,
     attention_factor=2.3,
@@ -141,10 +159,12 @@ CPU = Rates(
     weight_factor=2.0,
     expert_factor=2.0,
     kv_factor=2.0,
-    grouped_kv_factor=2.0,
+    shared_kv_factor=0.0,
     mixed_kv_factor=0.0,
     token_factor=1.5,
     tile_factor=0.5,
+    expert_token_factor=1.5,
+    expert_tile_factor=0.5,
     token_collective_factor=0.0,
     token_doubling_factor=0.0,
     attention_factor=2.0,
@@ -176,18 +196,23 @@ def roofline(
     experts_bytes = expert_params(shape) * precision.weight
     always_read = max(stored_weight_bytes(shape, precision) - shape.experts * experts_bytes, 0.0)
     token_s = flops_per_token(shape) * flop_s
+    in_experts_s = 2 * shape.experts_per_token * expert_params(shape) * flop_s
     collective_s = rates.layer_collective_s + rates.layer_doubling_s * doublings if tp > 1 else 0.0
     token_collective = (
         rates.token_collective_factor + rates.token_doubling_factor * doublings if tp > 1 else 0.0
     )
-    kv_factor = rates.grouped_kv_factor if shape.kv_heads < shape.heads else rates.kv_factor
+    sharing_heads = shape.heads / max(shape.kv_heads, tp)
+    kv_factor = rates.kv_factor + (sharing_heads - 1) * rates.shared_kv_factor
     kv_s = kv_bytes_per_gpu_token(shape, tp, precision) / gpu.bandwidth_bytes_per_s
     values = dict.fromkeys(COEFFICIENTS, 0.0) | {
         "constant_s": shape.layers * (rates.layer_launch_s + collective_s)
         + always_read * read_s * rates.weight_factor,
         "per_sequence_s": rates.per_sequence_s,
-        "per_token_s": token_s * (rates.token_factor + token_collective),
-        "per_further_tile_s": TILE_TOKENS * token_s * rates.tile_factor,
+        "per_token_s": (token_s - in_experts_s) * rates.token_factor
+        + in_experts_s * rates.expert_token_factor
+        + token_s * token_collective,
+        "per_further_tile_s": TILE_TOKENS
+        * ((token_s - in_experts_s) * rates.tile_factor + in_experts_s * rates.expert_tile_factor),
         "per_prefill_context_s": 4.0
         * shape.layers
         * shape.heads

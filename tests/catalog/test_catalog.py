@@ -17,8 +17,9 @@ from samullm_tui.catalog.profiles import ProfileTable, estimated_profile, profil
 from samullm_tui.catalog.shapes import DATA, checkpoints, known_checkpoint, shape_of
 from samullm_tui.domain.cluster import PRESETS, GpuType
 from samullm_tui.latency.memory import precision_of
-from samullm_tui.latency.model import IterationLatency
+from samullm_tui.latency.model import DISTINCT_EXPERT, IterationLatency
 from samullm_tui.latency.profile import Profile, decode_profile, encode_profile
+from samullm_tui.latency.shape import expert_params
 from samullm_tui.lengths.families import fit_families
 
 A100, H100, CPU = PRESETS["a100-80g"], PRESETS["h100-80g"], PRESETS["cpu"]
@@ -127,6 +128,17 @@ def test_a_mixture_keeps_its_experts() -> None:
     assert (mixtral.iteration.experts, mixtral.iteration.experts_per_token) == (8, 2)
     assert mixtral.load_s == 51.642
     assert mixtral.kv_blocks == 23_019
+
+
+@pytest.mark.parametrize("name", ["mistralai/Mixtral-8x7B-v0.1", "Qwen/Qwen3-30B-A3B-Instruct-2507"])
+def test_no_expert_is_read_faster_than_the_memory_is(name: str) -> None:
+    shape = shape_of(name)
+    assert shape
+    for gpu in (A100, H100):
+        found = profile_of(name, gpu, 2) or estimated_profile(name, shape, gpu, 2)
+        assert found
+        expert_s = found.iteration.coefficients[DISTINCT_EXPERT]
+        assert expert_s > expert_params(shape) * 2 / (2 * gpu.bandwidth_bytes_per_s)
 
 
 def test_a_start_time_that_was_measured_is_used_beside_an_estimated_latency() -> None:

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from samullm_tui.catalog.shapes import checkpoints, shape_of
 from samullm_tui.domain.cluster import PRESETS, GpuType
+from samullm_tui.latency.experts import of_one_token
 from samullm_tui.latency.fit import predicted_s
 from samullm_tui.latency.measurements import Iterations
-from samullm_tui.latency.model import COEFFICIENTS, IterationLatency
+from samullm_tui.latency.model import COEFFICIENTS, DECODE_CONTEXT, IterationLatency
 from samullm_tui.latency.roofline import (
+    EAGER,
+    GRAPHS,
+    Rates,
     Shape,
     flops_per_token,
     kv_bytes_per_token,
@@ -78,13 +83,52 @@ def test_rescaling_keeps_pieces_that_the_roofline_does_not_have() -> None:
     assert 0.005 < moved["per_token_s"] < 0.01
 
 
+def test_kernel_times_published_for_a_mixture_are_met_within_a_fifth() -> None:
+    """64 experts of 1,408, six a token, hidden 2,048, one layer, A100 (vllm-project/vllm pull request 40542)."""
+    experts_b = 64 * 3 * 2048 * 1408 / 1e9
+    shape = Shape(
+        layers=1,
+        hidden=2048,
+        heads=16,
+        kv_heads=16,
+        head_dim=128,
+        intermediate=1408,
+        vocab=0,
+        context=0,
+        params_b=experts_b,
+        experts=64,
+        experts_per_token=6,
+    )
+    nothing = {name: 0.0 for name in EAGER.__struct_fields__ if "expert" not in name}
+    kernel = roofline(shape, A100, 1, structs.replace(EAGER, **nothing))
+    for tokens, published_us in ((16, 542.6), (64, 698.1), (256, 769.5), (1024, 1022.5), (4096, 2919.0)):
+        assert kernel.seconds(tokens, 0, 0, tokens, 0) * 1e6 == pytest.approx(published_us, rel=0.2), tokens
+
+
+def test_reading_a_cache_that_query_heads_share() -> None:
+    """chatglm3-6b on A100, vLLM 0.3: the authors' log. Decodes with and without their contexts, two batches."""
+    per_token_s = roofline(known("chatglm3-6b"), A100, 1, EAGER).coefficients[DECODE_CONTEXT]
+    many_s, few_s = (0.2139 - 0.0296) / (2_135_437 - 417), (0.0966 - 0.0120) / (843_776 - 103)
+    assert many_s < per_token_s < few_s
+
+
+@pytest.mark.parametrize("rates", [EAGER, GRAPHS])
+def test_a_shared_cache_is_read_faster_than_one_of_each_query_head(rates: Rates) -> None:
+    """And where tp leaves one query head on a GPU nothing is shared."""
+    own, shared = known("Llama-2-13b-hf"), structs.replace(known("Llama-2-13b-hf"), kv_heads=8)
+    one, other = (roofline(shape, A100, 1, rates).coefficients[DECODE_CONTEXT] for shape in (own, shared))
+    assert one / 5 <= other < one
+    one, other = (roofline(shape, A100, 40, rates).coefficients[DECODE_CONTEXT] for shape in (own, shared))
+    assert one == pytest.approx(other)
+
+
 @pytest.mark.data
 def test_measured_decode_steps_lie_within_a_factor_of_the_estimate(
     authors_steps: dict[tuple[str, int], Iterations],
 ) -> None:
     for (model, tp), rows in authors_steps.items():
         decode = rows[rows.decode_seqs > 0]
-        ratio = predicted_s(roofline(known(model), A100, tp), decode) / decode.latency_s
+        ratio = predicted_s(of_one_token(roofline(known(model), A100, tp)), decode) / decode.latency_s
         low, middle, high = np.quantile(ratio, [0.1, 0.5, 0.9])
         assert 0.8 < middle < 1.25, (model, tp, middle)
         assert low > 0.5, (model, tp, low)
@@ -97,7 +141,7 @@ def test_measured_prefill_steps_lie_within_a_factor_of_the_estimate(
 ) -> None:
     for (model, tp), rows in authors_steps.items():
         prefill = rows[rows.prefill_tokens > 0]
-        ratio = predicted_s(roofline(known(model), A100, tp), prefill) / prefill.latency_s
+        ratio = predicted_s(of_one_token(roofline(known(model), A100, tp)), prefill) / prefill.latency_s
         assert 0.7 < np.median(ratio) < 1.4, (model, tp, np.median(ratio))
 
 
