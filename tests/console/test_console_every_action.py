@@ -109,9 +109,9 @@ BACKWARDS = ("up", "down", "page_up", "page_down", "first", "last")
 """A list whose latest is at the bottom begins there."""
 
 
-def zooms(screen: str) -> str:
-    """Every way to look closer at a chart; all GPUs have room in it."""
-    steps = ("zoom_in", "later", "earlier", "zoom_out", "more_gpus=")
+def zooms(screen: str, first: str = "later", then: str = "earlier") -> str:
+    """Every way to look closer at a chart, from its beginning; all GPUs have room in it."""
+    steps = ("zoom_in", first, then, "zoom_out", "more_gpus=")
     return " ".join(f"{screen}.{step}" for step in steps)
 
 
@@ -191,7 +191,7 @@ JOURNEYS = (
     ),
     Journey(
         "replay.next_decision replay.forward replay.rewind replay.faster replay.slower replay.ending "
-        f"replay.log {moves('replay', *BACKWARDS[:4])} replay.log replay.chart {zooms('replay')} replay.decision decision.back "
+        f"replay.log {moves('replay', *BACKWARDS[:4])} replay.log replay.chart {zooms('replay', 'earlier', 'later')} replay.decision decision.back "
         "replay.lengths lengths.back replay.report report.back replay.find 'vicuna replay.keep_filter "
         f"replay.clear_filter replay.copy {common('replay')} replay.beginning replay.next_error replay.play replay.play "
         "replay.back",

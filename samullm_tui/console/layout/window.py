@@ -14,7 +14,7 @@ CLOSEST = 64
 
 
 class Window(Struct, frozen=True):
-    """`zoom` 1 is the whole; its middle is at `centre_s`, None: at now, or the beginning where there is no now.
+    """`zoom` 1 is the whole; its middle is at `centre_s`, None: at now, or where a run ended, or the beginning of a plan.
 
     `page` is the page of GPUs, where they do not all fit: they turn round.
     """

@@ -15,7 +15,7 @@ from samullm_tui.console.screens.decision import DecisionScreen
 from samullm_tui.console.screens.lengths import LengthsScreen
 from samullm_tui.console.screens.scrolling import ListScreen
 from samullm_tui.console.views.run import ROOMY, RunView, run_body, run_title
-from samullm_tui.console.views.run_charts import chart_end_s, now_s
+from samullm_tui.console.views.run_charts import chart_end_s, moment_s
 from samullm_tui.domain.event import Decision
 from samullm_tui.journal.run_state import RunState
 
@@ -93,7 +93,7 @@ class MomentScreen(ChartScreen, ListScreen):
 
     @property
     def chart_time(self) -> tuple[float, float | None]:
-        return chart_end_s(self.state), now_s(self.state)
+        return chart_end_s(self.state), moment_s(self.state)
 
     @property
     def found(self) -> tuple[Sequence[LogLine], Sequence[tuple[float, Decision]]]:

@@ -89,7 +89,7 @@ def _expected(state: RunState) -> Line:
     if band is None:
         return [(state.application, "dim")]
     approved = state.approved_plan
-    if state.ended is not None and state.makespan_s and approved is not None and approved.makespan_s.p50:
+    if state.ended == "succeeded" and state.makespan_s and approved is not None and approved.makespan_s.p50:
         planned = approved.makespan_s.p50
         share = signed_percent(state.makespan_s / planned - 1)
         return [(f"plan ~{duration(planned)}", "dim"), (f"  actual {share}", "")]

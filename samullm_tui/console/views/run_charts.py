@@ -23,13 +23,13 @@ from samullm_tui.console.layout.window import Window
 from samullm_tui.domain.plan import Span
 from samullm_tui.journal.run_state import RunState
 
-__all__ = ["chart_end_s", "charts", "now_s", "strips"]
+__all__ = ["chart_end_s", "charts", "moment_s", "strips"]
 
 
 def strips(state: RunState, marks: Mapping[str, Mark], width: int, window: Window) -> list[Line]:
     """Three lines: moments, the plan, what happened; each cell shows what most GPUs did."""
-    label, now = 7, now_s(state)
-    axis = window.axis(chart_end_s(state), now, max(1, width - label))
+    label, now = 7, _now(state)
+    axis = window.axis(chart_end_s(state), moment_s(state), max(1, width - label))
     lines = [gantt_axis(axis, label - 2, window.label)]
     for name, rows in (
         ("plan", _planned(state, marks, axis, now)),
@@ -43,8 +43,8 @@ def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int, 
     """A row for each GPU, plan above actual, in at most `height` lines."""
     rows = max(1, (height - 3) // 2)
     label = label_width(state.gpu_count, rows)
-    now = now_s(state)
-    axis = window.axis(chart_end_s(state), now, max(1, width - label - 2))
+    now = _now(state)
+    axis = window.axis(chart_end_s(state), moment_s(state), max(1, width - label - 2))
     return [
         heading("Plan", width, "simulated"),
         *gantt_lines(_planned(state, marks, axis, now), rows, label, window.page),
@@ -54,11 +54,14 @@ def charts(state: RunState, marks: Mapping[str, Mark], width: int, height: int, 
     ]
 
 
-def now_s(state: RunState) -> float | None:
-    """Seconds since the first engine started; None before that, and when the run has ended."""
-    if state.started_s is None or state.ended is not None:
-        return None
-    return state.at_s - state.started_s
+def moment_s(state: RunState) -> float | None:
+    """Seconds from the start of the first engine to this moment of the run; None before that."""
+    return None if state.started_s is None else state.at_s - state.started_s
+
+
+def _now(state: RunState) -> float | None:
+    """Where the line at now is: nowhere when the run has ended."""
+    return moment_s(state) if state.ended is None else None
 
 
 def chart_end_s(state: RunState) -> float:
