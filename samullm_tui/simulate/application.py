@@ -231,7 +231,8 @@ def stage_state(
     shared = problem.shared(output_tokens) if caching else None
     slots = shared.slots if shared else 0
     links = served_links(problem.links, served, row_of)
-    s = make_state(len(served), engines, llms=len(problem.llms), links=links, slots=slots)
+    longest = int(output_tokens.max())
+    s = make_state(len(served), engines, llms=len(problem.llms), links=links, longest=longest, slots=slots)
     if any(not shape.config.plain for shape in shapes):
         priority = None if problem.priority is None else problem.priority[served]
         own = SharedBlocks(shared.first[served], shared.tokens[served], slots) if shared else None

@@ -277,13 +277,12 @@ class EngineSimulation:
         old, before = self._state, len(self._keys)
         new = make_state(2 * before, [(self.config, self.latency)])
         new = new._replace(cache=old.cache)
-        for name in ("eng", "clock", "hist", "misc", "llm", "lru"):
+        for name in ("eng", "clock", "endings", "crowds", "hist", "misc", "llm", "lru"):
             getattr(new, name)[:] = getattr(old, name)
         new.option[: len(old.option)] = old.option
         new.req[:before] = old.req
         new.times[:before] = old.times
         new.lists[:, :before] = old.lists
-        new.ends[:, : old.ends.shape[1]] = old.ends
         self._state = new
         self._keys = np.concatenate([self._keys, np.zeros(before, np.int64)])
         self._free.extend(range(2 * before - 1, before - 1, -1))

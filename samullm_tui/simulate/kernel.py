@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from samullm_tui.latency.model import DECODE_CONTEXT, iteration_s
+from samullm_tui.simulate.arrivals import next_arrival_s
+from samullm_tui.simulate.endings import steps_to_ending
 from samullm_tui.simulate.prefixes import adopt, found, give_away, publish
-from samullm_tui.simulate.queues import append
+from samullm_tui.simulate.queues import append, before
 from samullm_tui.simulate.requests import (
     blocks,
     dequeue,
@@ -25,7 +27,6 @@ from samullm_tui.simulate.requests import (
 )
 from samullm_tui.simulate.state import (
     ADMITTED,
-    ARRIVALS,
     ASYNC,
     BLOCK,
     BUDGET,
@@ -40,7 +41,6 @@ from samullm_tui.simulate.state import (
     HAND_BACK,
     I64,
     ITERATIONS,
-    KEY,
     LEAVE_HEAD,
     LEAVERS,
     LEAVING,
@@ -48,16 +48,11 @@ from samullm_tui.simulate.state import (
     LOGGING,
     MAX_SEQS,
     NEXT,
-    ORDER,
-    PENDING_COUNT,
-    PENDING_START,
     PHASE,
     POS,
     PREEMPTIONS,
     PREFILLED,
-    PRIORITY,
     PROMPT,
-    READY,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
@@ -116,25 +111,15 @@ def victim(s: State, e: int, r: int) -> tuple[int, int]:
     if not eng[BY_PRIORITY]:
         return eng[RUN_TAIL], 0
     worst, ahead = -1, 0
-    before = True
+    served = True
     other = eng[RUN_HEAD]
     while other >= 0:
-        before &= other != r
-        if worst < 0 or is_behind(s, other, worst):
+        served &= other != r
+        if worst < 0 or before(worst, other, s.req, s.times, s.option, True):
             worst = other
-            ahead = int(before and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
+            ahead = int(served and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
         other = s.req[other, NEXT]
     return worst, ahead
-
-
-@inlined
-def is_behind(s: State, a: int, b: int) -> bool:
-    """Whether a comes after b by priority, arrival and order."""
-    if s.option[a, PRIORITY] != s.option[b, PRIORITY]:
-        return bool(s.option[a, PRIORITY] > s.option[b, PRIORITY])
-    if s.times[a, READY] != s.times[b, READY]:
-        return bool(s.times[a, READY] > s.times[b, READY])
-    return bool(s.req[a, ORDER] > s.req[b, ORDER])
 
 
 @compiled
@@ -460,9 +445,7 @@ def jump_limit_s(s: State, e: int) -> float:
         fits = need <= eng[USABLE] - eng[USED] - crossing(s.hist[e], eng, 0)
         if fits or not eng[BY_PRIORITY]:
             return -np.inf if fits else np.inf
-    if eng[PENDING_COUNT] > 0:
-        return float(s.times[s.lists[ARRIVALS, eng[PENDING_START]], READY])
-    return np.inf
+    return next_arrival_s(s, e)
 
 
 @inlined
@@ -473,7 +456,7 @@ def jump(s: State, e: int, until_s: float) -> bool:
         return False
     eng = s.eng[e]
     count = eng[RUNNING]
-    most = int(s.times[s.ends[e, 0], KEY]) - eng[DECODED]
+    most = steps_to_ending(s.endings[e], s.crowds[e], eng[DECODED])
     if s.misc[LOGGING]:
         most = min(most, s.log.shape[0] - s.misc[LOGGED])
     context = eng[CONTEXT] + count
@@ -551,6 +534,4 @@ def next_action_s(s: State, e: int) -> float:
     """When the engine may start its next step; inf when it has nothing to do."""
     if s.eng[e, RUNNING] > 0 or s.eng[e, WAIT_COUNT] > 0:
         return float(s.clock[e, CLOCK])
-    if s.eng[e, PENDING_COUNT] > 0:
-        return float(max(s.clock[e, CLOCK], s.times[s.lists[ARRIVALS, s.eng[e, PENDING_START]], READY]))
-    return np.inf
+    return max(float(s.clock[e, CLOCK]), next_arrival_s(s, e))

@@ -1,6 +1,6 @@
 """The arrays that the compiled kernels work on: n requests and E engines, no object for either.
 
-Columns of `req` [n, 13], one row for each request, and of `eng` [E, 32], one row for each engine, are named below.
+Columns of `req` [n, 15], one row for each request, and of `eng` [E, 34], one row for each engine, are named below.
 
 A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
 nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
@@ -29,16 +29,33 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
 # Columns of req. LIMIT is the number of tokens a request ends with; BLOCKED its unfinished parents;
-# ORDER breaks ties; ORIGIN are the tokens of its prompt without any output of its own.
-PROMPT, LIMIT, TOKENS, COMPUTED, PHASE, PREV, NEXT, POS, ENGINE, BLOCKED, ORDER, LLM, ORIGIN = range(13)
+# ORDER breaks ties; ORIGIN are the tokens of its prompt without any output of its own. PREV and NEXT are its neighbours
+# among those that are to arrive, wait or run; AHEAD and BEHIND those that end in the same step; POS its place in a heap,
+# or the next of those that are leaving.
+(
+    PROMPT,
+    LIMIT,
+    TOKENS,
+    COMPUTED,
+    PHASE,
+    PREV,
+    NEXT,
+    POS,
+    ENGINE,
+    BLOCKED,
+    ORDER,
+    LLM,
+    ORIGIN,
+    AHEAD,
+    BEHIND,
+) = range(15)
 
 # Values of PHASE. OUTSIDE: not known to an engine yet. FILLING: running, its prompt not yet computed.
 # From DONE on it has finished.
 OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED, LEAVING, WASTING = range(9)
 
-# Columns of times [n, 6], seconds. KEY, then TIE, order the heap that a request is in: its arrival; or the D of its
-# finish and its place in the running list; or its priority and its arrival.
-READY, SCHEDULED, FIRST, FINISH, KEY, TIE = range(6)
+# Columns of times [n, 4], seconds.
+READY, SCHEDULED, FIRST, FINISH = range(4)
 
 # Columns of option [n, 8], which has no rows when every engine is plain. STOPS: it ends by itself, not by a limit.
 # PREFIX: slot of the first block that it shares, or -1; SHARED: tokens that it shares; HELD: shared blocks it holds,
@@ -54,8 +71,9 @@ REFS, NODE = range(2)
 # Of a node that is not in use AFTER tells how far behind the node after it the next such one is: 0 at the beginning.
 AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 
-# Columns of eng. SETTLES counts requests that settled; LEAVERS are leaving, WASTERS of them for one more slot; BLANK
-# are the free blocks with nothing in them, which are taken first; PREFILLED counts prompt tokens computed.
+# Columns of eng. PENDING_COUNT are to arrive, LATE_COUNT of them in a heap; SEGMENT is where the engine's heaps begin;
+# LEAVERS are leaving, WASTERS of them for one more slot; BLANK are the free blocks with nothing in them, which are taken
+# first; PREFILLED counts prompt tokens computed.
 (
     MAX_SEQS,
     BUDGET,
@@ -70,7 +88,10 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     WAIT_HEAD,
     WAIT_TAIL,
     PENDING_COUNT,
-    PENDING_START,
+    COME_HEAD,
+    COME_TAIL,
+    LATE_COUNT,
+    SEGMENT,
     DECODED,
     CONTEXT,
     USED,
@@ -79,7 +100,6 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     ASYNC,
     BY_PRIORITY,
     SHARING,
-    SETTLES,
     LEAVERS,
     WASTERS,
     LEAVE_HEAD,
@@ -89,7 +109,7 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     LRU_TAIL,
     LRU_SPARE,
     PREFILLED,
-) = range(32)
+) = range(34)
 
 # Columns of clock [E, 3], seconds: when the next step may start; how long steps took together; until when arrivals
 # are seen by the next schedule of an asynchronous engine.
@@ -103,6 +123,9 @@ FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK, REFUSALS = range(6)
 ARRIVALS, FINISHES, QUEUE = range(3)
 LEFT, END = range(2)
 EDGES, REACH = range(2)
+
+GROUP = 64
+"""Steps whose endings are counted together; they are kept for a power of two of steps, this at least."""
 
 LOG_COLUMNS = (
     "start_s",
@@ -120,7 +143,7 @@ class State(NamedTuple):
 
     lists     [2 or 3, n] ARRIVALS: heaps, one segment for each engine; FINISHES: finished requests, in order;
               QUEUE: heaps like ARRIVALS, the waiting requests of engines that go by priority
-    ends      [E, max_num_seqs] heaps of settled requests by their finish
+    endings   [E, steps, 2] and crowds [E, steps / GROUP]: settled requests by the step in which they end
     children  request i feeds children[child_start[i]:child_start[i + 1]]: 2 × request, plus 1 when its output is
               part of that request's prompt
     llm       [L, 2] unfinished requests of each LLM and the last finish of each
@@ -134,7 +157,8 @@ class State(NamedTuple):
     clock: F64
     latency: F64
     lists: I64
-    ends: I64
+    endings: I64
+    crowds: I64
     hist: I64
     misc: I64
     log: F64
@@ -151,7 +175,8 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     """Engine e as it is before its first request."""
     row = state.eng[e]
     row[:] = 0
-    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL]] = -1
+    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, COME_HEAD, COME_TAIL]] = -1
+    row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL]] = -1
     row[MAX_SEQS] = config.max_num_seqs
     row[BUDGET] = config.max_num_batched_tokens
     row[USABLE] = config.usable_blocks
@@ -178,27 +203,33 @@ def make_state(
     *,
     llms: int = 1,
     links: Links | None = None,
+    longest: int | None = None,
     log_rows: int = 0,
     slots: int = 0,
 ) -> State:
-    """Room for n requests on these engines, with `slots` shared blocks; all requests outside."""
+    """Room for n requests on these engines, with `slots` shared blocks; all requests outside.
+
+    `longest`: no request has more output tokens; without it as many as the context has.
+    """
     count = len(engines)
     links = links or no_links(n)
-    seqs = max(config.max_num_seqs for config, _ in engines)
+    longest = longest or max(config.max_model_len for config, _ in engines)
+    steps = max(GROUP, 1 << longest.bit_length())
     block = max(config.block_size for config, _ in engines)
     plain = all(config.plain for config, _ in engines)
     queue = any(config.scheduling_policy == "priority" for config, _ in engines)
     nodes = max(config.usable_blocks if config.prefix_caching else 0 for config, _ in engines)
-    req = np.zeros((n, 13), np.int64)
+    req = np.zeros((n, 15), np.int64)
     put_outside(req)
     state = State(
         req=req,
-        times=np.full((n, 6), np.nan),
-        eng=np.zeros((count, 32), np.int64),
+        times=np.full((n, 4), np.nan),
+        eng=np.zeros((count, 34), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
         lists=np.zeros((3 if queue else 2, n), np.int64),
-        ends=np.zeros((count, min(seqs, max(n, 1))), np.int64),
+        endings=np.full((count, steps, 2), -1, np.int64),
+        crowds=np.zeros((count, steps // GROUP), np.int64),
         hist=np.zeros((count, block), np.int64),
         misc=np.zeros(6, np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS))),

@@ -35,7 +35,6 @@ from samullm_tui.simulate.state import (
     NEXT,
     ORIGIN,
     OUTSIDE,
-    PENDING_START,
     PHASE,
     PROMPT,
     QUEUE,
@@ -45,6 +44,7 @@ from samullm_tui.simulate.state import (
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
+    SEGMENT,
     SETTLED,
     TOKENS,
     USED,
@@ -154,9 +154,9 @@ def arrivals(s: State) -> None:
     count = s.eng.shape[0]
     for r in range(s.req.shape[0]):
         if s.req[r, ENGINE] >= 0 and s.req[r, ENGINE] + 1 < count:
-            s.eng[s.req[r, ENGINE] + 1, PENDING_START] += 1
+            s.eng[s.req[r, ENGINE] + 1, SEGMENT] += 1
     for e in range(1, count):
-        s.eng[e, PENDING_START] += s.eng[e - 1, PENDING_START]
+        s.eng[e, SEGMENT] += s.eng[e - 1, SEGMENT]
     for r in range(s.req.shape[0]):
         if s.req[r, ENGINE] >= 0 and s.req[r, PHASE] == OUTSIDE and s.req[r, BLOCKED] == 0:
             arrive(s, r)
@@ -184,7 +184,7 @@ def export(s: State, e: int, running: I64, computed: I64, phases: I64, waiting: 
     r = eng[WAIT_HEAD]
     for i in range(waiting.size):
         if eng[BY_PRIORITY]:
-            r = s.lists[QUEUE, eng[PENDING_START] + i]
+            r = s.lists[QUEUE, eng[SEGMENT] + i]
         if not np.isnan(s.times[r, SCHEDULED]):
             waiting[preempted] = r
             preempted += 1
