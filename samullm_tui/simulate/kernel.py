@@ -11,8 +11,8 @@ import numpy as np
 from samullm_tui.latency.model import DECODE_CONTEXT, iteration_s
 from samullm_tui.simulate.arrivals import next_arrival_s
 from samullm_tui.simulate.endings import steps_to_ending
-from samullm_tui.simulate.prefixes import adopt, found, give_away, publish
-from samullm_tui.simulate.queues import append, before
+from samullm_tui.simulate.prefixes import adopt, found, publish
+from samullm_tui.simulate.queues import append
 from samullm_tui.simulate.requests import (
     blocks,
     dequeue,
@@ -20,11 +20,10 @@ from samullm_tui.simulate.requests import (
     let_go,
     preempt,
     queue_head,
-    settle,
     take_arrivals,
     token,
-    unsettle,
 )
+from samullm_tui.simulate.room import make_room, take_blocks, unpark, victim
 from samullm_tui.simulate.state import (
     ADMITTED,
     ASYNC,
@@ -43,7 +42,6 @@ from samullm_tui.simulate.state import (
     ITERATIONS,
     LEAVE_HEAD,
     LEAVERS,
-    LEAVING,
     LOGGED,
     LOGGING,
     MAX_SEQS,
@@ -58,7 +56,6 @@ from samullm_tui.simulate.state import (
     RUNNING,
     SCHEDULED,
     SEEN,
-    SETTLED,
     SETTLED_COUNT,
     SHARING,
     TOKENS,
@@ -81,14 +78,6 @@ def crossing(hist: I64, eng: I64, ahead: int) -> int:
     return int(hist[-(eng[DECODED] + ahead) % eng[BLOCK]])
 
 
-@inlined
-def take_blocks(s: State, e: int, count: int) -> None:
-    """`count` free blocks are in use from now on."""
-    s.eng[e, USED] += count
-    if s.eng[e, SHARING]:
-        give_away(s.option, s.cache[e], s.lru[e], s.eng[e], count)
-
-
 @compiled
 def wasted(s: State, e: int) -> tuple[int, int, int]:
     """(requests that have stopped and still get a slot, their context, the new blocks that they take)."""
@@ -102,66 +91,6 @@ def wasted(s: State, e: int) -> tuple[int, int, int]:
             need += s.req[r, COMPUTED] % eng[BLOCK] == 0
         r = s.req[r, POS]
     return count, context, need
-
-
-@compiled
-def victim(s: State, e: int, r: int) -> tuple[int, int]:
-    """(the running request to preempt so that r gets a block, 1 when a token of it is scheduled in this step)."""
-    eng = s.eng[e]
-    if not eng[BY_PRIORITY]:
-        return eng[RUN_TAIL], 0
-    worst, ahead = -1, 0
-    served = True
-    other = eng[RUN_HEAD]
-    while other >= 0:
-        served &= other != r
-        if worst < 0 or before(worst, other, s.req, s.times, s.option, True):
-            worst = other
-            ahead = int(served and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
-        other = s.req[other, NEXT]
-    return worst, ahead
-
-
-@compiled
-def make_room(s: State, e: int) -> tuple[bool, int, int]:
-    """Blocks for the next token of every request when not all that are needed are free: in running order, others are
-    preempted until there is one.
-
-    Returns (whether a request preempted itself, then the first request after it, and how many settled after it go
-    without this step).
-    """
-    eng = s.eng[e]
-    r = eng[RUN_HEAD]
-    while r >= 0:
-        computed = s.req[r, COMPUTED]
-        if s.req[r, PHASE] == SETTLED:
-            computed += eng[DECODED]
-        decodes = s.req[r, PHASE] == SETTLED or s.req[r, PHASE] == WASTING
-        if decodes and computed % eng[BLOCK] == 0:
-            while eng[USED] == eng[USABLE]:
-                last, ahead = victim(s, e, r)
-                after = s.req[r, NEXT]
-                preempt(s, e, last, ahead)
-                if last == r:
-                    return True, after, park(s, e, after)
-            take_blocks(s, e, 1)
-        r = s.req[r, NEXT]
-    return False, -1, 0
-
-
-@compiled
-def park(s: State, e: int, r: int) -> int:
-    """From r on the running requests are not scheduled in this step. Returns how many of them were settled."""
-    parked = 0
-    while r >= 0:
-        if s.req[r, PHASE] == SETTLED:
-            unsettle(s, e, r)
-            parked += 1
-        elif s.req[r, PHASE] == WASTING:
-            s.req[r, PHASE] = LEAVING
-            s.eng[e, WASTERS] -= 1
-        r = s.req[r, NEXT]
-    return parked
 
 
 @inlined
@@ -254,7 +183,7 @@ def step(s: State, e: int) -> None:
     if need <= eng[USABLE] - eng[USED]:
         take_blocks(s, e, need)
     else:
-        ended, after, parked = make_room(s, e)
+        ended, after, parked = make_room(s, e, need)
     fresh, prefill_tokens, prefill_context, decodes = -1, 0, 0.0, 0
     if not ended and eng[RUNNING] > eng[SETTLED_COUNT] + eng[LEAVERS]:
         budget = eng[BUDGET] - eng[SETTLED_COUNT] - eng[WASTERS]
@@ -352,16 +281,6 @@ def skip_step(s: State, e: int, after: int, parked: int) -> None:
     s.clock[e, SEEN] = s.clock[e, CLOCK]
     unpark(s, e, after, parked)
     let_go(s, e)
-
-
-@compiled
-def unpark(s: State, e: int, r: int, parked: int) -> None:
-    """The first `parked` unfinished requests from r on go on decoding with the next step."""
-    while parked > 0:
-        if s.req[r, PHASE] == FILLING:
-            settle(s, e, r)
-            parked -= 1
-        r = s.req[r, NEXT]
 
 
 @compiled

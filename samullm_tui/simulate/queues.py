@@ -54,9 +54,7 @@ def sift_down(
 
 
 @compiled
-def heap_push(
-    heap: I64, count: int, item: int, req: I64, times: F64, option: I64, by_priority: bool
-) -> None:
+def heap_push(heap: I64, count: int, item: int, req: I64, times: F64, option: I64, by_priority: bool) -> None:
     """`count` is the number of members before."""
     heap[count] = item
     sift_up(heap, count, req, times, option, by_priority)
