@@ -43,6 +43,7 @@ from samullm_tui.simulate.state import (
     IDLE_FROM,
     LEFT,
     LLM,
+    LRU_NODES,
     ORIGIN,
     PHASE,
     PREFIX,
@@ -370,7 +371,7 @@ def engine_after(s: State, e: int, assigned: IntArray, served: IntArray) -> Engi
 
 def cache_after(s: State, e: int, rows: IntArray, served: IntArray) -> CacheState:
     """`rows`: the requests that run, then those that were preempted."""
-    nodes = np.zeros((int(s.eng[e, USABLE] - s.eng[e, USED] - s.eng[e, BLANK]), 3), np.int64)
+    nodes = np.empty((int(s.eng[e, LRU_NODES]), 3), np.int64)
     nodes = nodes[: write_down(s, e, nodes)].copy()
     nodes[:, 1] = np.where(nodes[:, 1] >= 0, served[nodes[:, 1]], -1)
     return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes, s.option[rows])

@@ -264,8 +264,8 @@ class EngineSimulation:
             s = self._state
             s.cache[0, first : first + had] = s.cache[0, old : old + had]
             s.option[s.option[:, PREFIX] == old, PREFIX] = first
-            of_old = (s.lru[0, :, SLOT] >= old) & (s.lru[0, :, SLOT] < old + had)
-            s.lru[0, of_old, SLOT] += first - old
+            of_old = (s.lru[:, 0, SLOT] >= old) & (s.lru[:, 0, SLOT] < old + had)
+            s.lru[of_old, 0, SLOT] += first - old
         return first
 
     def _release(self, slot: int) -> None:

@@ -100,7 +100,7 @@ def missing(s: State, e: int, r: int) -> tuple[int, int, int]:
     need = blocks(s.req[r, TOKENS], eng[BLOCK])
     if not eng[SHARING]:
         return need, 0, 0
-    shared, own, idle = found(s.req, s.option, s.cache[e], s.lru[e], eng, r)
+    shared, own, idle = found(s.req, s.option, s.cache[e], s.lru[:, e], eng, r)
     return need - shared - own + idle, shared, own
 
 
@@ -133,7 +133,7 @@ def admit(s: State, e: int, budget: int) -> tuple[int, int, float, int, int]:
         s.req[r, COMPUTED] = before + chunk
         s.req[r, PHASE] = FILLING
         if eng[SHARING]:
-            adopt(s.option, s.cache[e], s.lru[e], eng, r, shared, own)
+            adopt(s.option, s.cache[e], s.lru[:, e], eng, r, shared, own)
             s.option[r, ADMITTED] = s.req[r, TOKENS]
         take_blocks(s, e, blocks(before + chunk, eng[BLOCK]) - shared - own)
         if eng[SHARING]:

@@ -23,6 +23,7 @@ from samullm_tui.simulate.state import (
     IDLE,
     IDLE_FROM,
     LRU_HEAD,
+    LRU_NODES,
     LRU_SPARE,
     LRU_TAIL,
     NODE,
@@ -67,7 +68,11 @@ def link(lru: I64, eng: I64, count: int, owner: int, slot: int) -> int:
             lru[last, COUNT] += count
             return int(last)
     node = eng[LRU_SPARE]
-    eng[LRU_SPARE] = node + 1 + lru[node, AFTER]
+    if node >= 0:
+        eng[LRU_SPARE] = lru[node, AFTER]
+    else:
+        node = eng[LRU_NODES]
+        eng[LRU_NODES] += 1
     lru[node, BEFORE] = last
     lru[node, AFTER] = -1
     if last >= 0:
@@ -93,7 +98,7 @@ def unlink_node(lru: I64, eng: I64, node: int) -> None:
         lru[after, BEFORE] = before
     else:
         eng[LRU_TAIL] = before
-    lru[node, AFTER] = eng[LRU_SPARE] - node - 1
+    lru[node, AFTER] = eng[LRU_SPARE]
     eng[LRU_SPARE] = node
 
 
@@ -205,11 +210,11 @@ def write_down(s: State, e: int, nodes: I64) -> int:
     i = 0
     node = s.eng[e, LRU_HEAD]
     while node >= 0:
-        nodes[i, 0] = s.lru[e, node, COUNT]
-        nodes[i, 1] = s.lru[e, node, OWNER]
-        nodes[i, 2] = s.lru[e, node, SLOT]
+        nodes[i, 0] = s.lru[node, e, COUNT]
+        nodes[i, 1] = s.lru[node, e, OWNER]
+        nodes[i, 2] = s.lru[node, e, SLOT]
         i += 1
-        node = s.lru[e, node, AFTER]
+        node = s.lru[node, e, AFTER]
     return i
 
 
@@ -219,7 +224,7 @@ def read_back(s: State, e: int, nodes: I64) -> None:
     eng = s.eng[e]
     free = eng[BLANK]
     for i in range(nodes.shape[0]):
-        node = link(s.lru[e], eng, nodes[i, 0], nodes[i, 1], nodes[i, 2])
+        node = link(s.lru[:, e], eng, nodes[i, 0], nodes[i, 1], nodes[i, 2])
         free += nodes[i, 0]
         if nodes[i, 1] >= 0:
             s.option[nodes[i, 1], IDLE] = node

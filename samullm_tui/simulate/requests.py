@@ -196,7 +196,7 @@ def leave_running(s: State, e: int, r: int, computed: int, known: int, keep: boo
     """
     eng = s.eng[e]
     if eng[SHARING]:
-        free_cached(s.option, s.cache[e], s.lru[e], eng, r, computed, known, keep)
+        free_cached(s.option, s.cache[e], s.lru[:, e], eng, r, computed, known, keep)
     else:
         eng[USED] -= blocks(computed, eng[BLOCK])
     eng[RUNNING] -= 1
@@ -236,7 +236,7 @@ def take_out(s: State, r: int) -> None:
     elif phase == WAITING:
         dequeue(s, e, r)
         if eng[SHARING] and s.option[r, IDLE] >= 0:
-            s.lru[e, s.option[r, IDLE], OWNER] = -1
+            s.lru[s.option[r, IDLE], e, OWNER] = -1
             s.option[r, IDLE] = -1
     elif FILLING <= phase <= SETTLED:
         if phase == SETTLED:

@@ -35,7 +35,7 @@ def take_blocks(s: State, e: int, count: int) -> None:
     """`count` free blocks are in use from now on."""
     s.eng[e, USED] += count
     if s.eng[e, SHARING]:
-        give_away(s.option, s.cache[e], s.lru[e], s.eng[e], count)
+        give_away(s.option, s.cache[e], s.lru[:, e], s.eng[e], count)
 
 
 @compiled

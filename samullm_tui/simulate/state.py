@@ -1,6 +1,6 @@
 """The arrays that the compiled kernels work on: n requests and E engines, no object for either.
 
-Columns of `req` [n, 15], one row for each request, and of `eng` [E, 34], one row for each engine, are named below.
+Columns of `req` [n, 15], one row for each request, and of `eng` [E, 35], one row for each engine, are named below.
 
 A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
 nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
@@ -66,9 +66,9 @@ PRIORITY, STOPS, PREFIX, SHARED, HELD, IDLE, IDLE_FROM, ADMITTED = range(8)
 # Columns of cache [E, slots, 2]: requests that hold the shared block (-1: not cached); its node while nobody does.
 REFS, NODE = range(2)
 
-# Columns of lru [E, nodes, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
+# Columns of lru [nodes, E, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
 # blocks of the waiting request OWNER (or of nobody: -1), the last block first; or one shared block, of slot SLOT.
-# Of a node that is not in use AFTER tells how far behind the node after it the next such one is: 0 at the beginning.
+# LRU_NODES of them have been in use: those beyond are not written. Those in use no more are a list from LRU_SPARE on.
 AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 
 # Columns of eng. PENDING_COUNT are to arrive, LATE_COUNT of them in a heap; SEGMENT is where the engine's heaps begin;
@@ -108,8 +108,9 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     LRU_HEAD,
     LRU_TAIL,
     LRU_SPARE,
+    LRU_NODES,
     PREFILLED,
-) = range(34)
+) = range(35)
 
 # Columns of clock [E, 3], seconds: when the next step may start; how long steps took together; until when arrivals
 # are seen by the next schedule of an asynchronous engine.
@@ -176,7 +177,7 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     row = state.eng[e]
     row[:] = 0
     row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, COME_HEAD, COME_TAIL]] = -1
-    row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL]] = -1
+    row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL, LRU_SPARE]] = -1
     row[MAX_SEQS] = config.max_num_seqs
     row[BUDGET] = config.max_num_batched_tokens
     row[USABLE] = config.usable_blocks
@@ -224,7 +225,7 @@ def make_state(
     state = State(
         req=req,
         times=np.full((n, 4), np.nan),
-        eng=np.zeros((count, 34), np.int64),
+        eng=np.zeros((count, 35), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
         lists=np.zeros((3 if queue else 2, n), np.int64),
@@ -239,7 +240,7 @@ def make_state(
         feeds=np.zeros((2, count, count), np.int64),
         option=np.zeros((0 if plain else n, 8), np.int64),
         cache=np.full((count, slots if nodes else 0, 2), -1, np.int64),
-        lru=np.zeros((count, nodes, 5), np.int64),
+        lru=np.empty((nodes, count, 5), np.int64),
     )
     state.option[:, [PREFIX, IDLE]] = -1
     for e, (config, latency) in enumerate(engines):
