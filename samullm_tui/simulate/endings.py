@@ -8,7 +8,7 @@ crowds             how many there are in each GROUP of places, so that empty one
 from __future__ import annotations
 
 from samullm_tui.simulate.queues import append, unlink
-from samullm_tui.simulate.state import AHEAD, BEHIND, GROUP, I64, compiled
+from samullm_tui.simulate.state import AHEAD, BEHIND, GROUP, I32, I64, compiled
 
 __all__ = ["add_ending", "drop_ending", "first_ending", "steps_to_ending"]
 
@@ -16,7 +16,7 @@ HEAD, TAIL = range(2)
 
 
 @compiled
-def add_ending(req: I64, endings: I64, crowds: I64, r: int, step: int) -> None:
+def add_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
     """R ends in this step, after those that were added before it and end in it too."""
     place = step & (endings.shape[0] - 1)
     append(req, endings[place], r, HEAD, TAIL, AHEAD, BEHIND)
@@ -24,7 +24,7 @@ def add_ending(req: I64, endings: I64, crowds: I64, r: int, step: int) -> None:
 
 
 @compiled
-def drop_ending(req: I64, endings: I64, crowds: I64, r: int, step: int) -> None:
+def drop_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
     """R, which has been added to this step, has ended or decodes no more."""
     place = step & (endings.shape[0] - 1)
     unlink(req, endings[place], r, HEAD, TAIL, AHEAD, BEHIND)

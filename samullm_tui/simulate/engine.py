@@ -222,7 +222,7 @@ class EngineSimulation:
         slots = np.array(sorted(self._slots.values(), key=lambda slot: int(req[slot, ORDER])), np.int64)
         rows = req[slots]
         settled = rows[:, COMPUTED] + self._state.eng[0, DECODED] + 1
-        tokens = np.where(rows[:, PHASE] == SETTLED, settled, rows[:, TOKENS])
+        tokens: IntArray = np.where(rows[:, PHASE] == SETTLED, settled, rows[:, TOKENS])
         return self._keys[slots], tokens - rows[:, ORIGIN]
 
     def snapshot(self) -> Snapshot:

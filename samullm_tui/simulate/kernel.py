@@ -364,7 +364,7 @@ def jump_limit_s(s: State, e: int) -> float:
         fits = need <= eng[USABLE] - eng[USED] - crossing(s.hist[e], eng, 0)
         if fits or not eng[BY_PRIORITY]:
             return -np.inf if fits else np.inf
-    return next_arrival_s(s, e)
+    return float(next_arrival_s(s, e))
 
 
 @inlined
@@ -453,4 +453,4 @@ def next_action_s(s: State, e: int) -> float:
     """When the engine may start its next step; inf when it has nothing to do."""
     if s.eng[e, RUNNING] > 0 or s.eng[e, WAIT_COUNT] > 0:
         return float(s.clock[e, CLOCK])
-    return max(float(s.clock[e, CLOCK]), next_arrival_s(s, e))
+    return float(max(s.clock[e, CLOCK], next_arrival_s(s, e)))

@@ -19,6 +19,7 @@ from samullm_tui.simulate.state import (
     COMPUTED,
     COUNT,
     HELD,
+    I32,
     I64,
     IDLE,
     IDLE_FROM,
@@ -152,13 +153,13 @@ def free_cached(
 
 
 @compiled
-def sharable(req: I64, option: I64, eng: I64, r: int) -> int:
+def sharable(req: I32, option: I64, eng: I64, r: int) -> int:
     """Whole blocks of its prompt that r shares, but for one that its last token ends: that is computed again."""
     return int(min(option[r, SHARED], req[r, ORIGIN] - 1) // eng[BLOCK])
 
 
 @compiled
-def found(req: I64, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
+def found(req: I32, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
     """(shared blocks that r finds cached, blocks of its own after them, how many of both nobody holds)."""
     most = (req[r, TOKENS] - 1) // eng[BLOCK]
     shared = idle = 0
@@ -194,7 +195,7 @@ def adopt(option: I64, cache: I64, lru: I64, eng: I64, r: int, shared: int, own:
 
 
 @compiled
-def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
+def publish(req: I32, option: I64, cache: I64, eng: I64, r: int) -> None:
     """The whole blocks that r has computed of what it shares can be found by others, from the same step on."""
     if option[r, PREFIX] < 0:
         return

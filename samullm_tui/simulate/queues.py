@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from samullm_tui.simulate.state import F64, I64, NEXT, ORDER, POS, PREV, PRIORITY, READY, compiled
+from samullm_tui.simulate.state import F64, I32, I64, NEXT, ORDER, POS, PREV, PRIORITY, READY, compiled
 
 __all__ = ["append", "before", "heap_push", "heap_remove", "prepend", "unlink"]
 
 
 @compiled
-def before(a: int, b: int, req: I64, times: F64, option: I64, by_priority: bool) -> bool:
+def before(a: int, b: int, req: I32, times: F64, option: I64, by_priority: bool) -> bool:
     """Lower priority first where that counts, then the earlier arrival, then in the order of the requests."""
     if by_priority and option[a, PRIORITY] != option[b, PRIORITY]:
         return bool(option[a, PRIORITY] < option[b, PRIORITY])
@@ -18,7 +18,7 @@ def before(a: int, b: int, req: I64, times: F64, option: I64, by_priority: bool)
 
 
 @compiled
-def sift_up(heap: I64, place: int, req: I64, times: F64, option: I64, by_priority: bool) -> int:
+def sift_up(heap: I64, place: int, req: I32, times: F64, option: I64, by_priority: bool) -> int:
     """Moves the member at `place` towards the root; returns where it stands then."""
     item = heap[place]
     while place > 0:
@@ -35,7 +35,7 @@ def sift_up(heap: I64, place: int, req: I64, times: F64, option: I64, by_priorit
 
 @compiled
 def sift_down(
-    heap: I64, count: int, place: int, req: I64, times: F64, option: I64, by_priority: bool
+    heap: I64, count: int, place: int, req: I32, times: F64, option: I64, by_priority: bool
 ) -> None:
     item = heap[place]
     while True:
@@ -54,7 +54,7 @@ def sift_down(
 
 
 @compiled
-def heap_push(heap: I64, count: int, item: int, req: I64, times: F64, option: I64, by_priority: bool) -> None:
+def heap_push(heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool) -> None:
     """`count` is the number of members before."""
     heap[count] = item
     sift_up(heap, count, req, times, option, by_priority)
@@ -62,7 +62,7 @@ def heap_push(heap: I64, count: int, item: int, req: I64, times: F64, option: I6
 
 @compiled
 def heap_remove(
-    heap: I64, count: int, item: int, req: I64, times: F64, option: I64, by_priority: bool
+    heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool
 ) -> None:
     """`count` is the number of members before."""
     place = req[item, POS]
@@ -75,7 +75,7 @@ def heap_remove(
 
 
 @compiled
-def append(req: I64, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
+def append(req: I32, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
     """Puts r at the end of the list whose first and last are ends[head] and ends[tail], columns `prev` and `after`
     of its members their neighbours.
     """
@@ -90,7 +90,7 @@ def append(req: I64, ends: I64, r: int, head: int, tail: int, prev: int = PREV, 
 
 
 @compiled
-def prepend(req: I64, ends: I64, r: int, head: int, tail: int) -> None:
+def prepend(req: I32, ends: I64, r: int, head: int, tail: int) -> None:
     first = ends[head]
     req[r, NEXT] = first
     req[r, PREV] = -1
@@ -102,7 +102,7 @@ def prepend(req: I64, ends: I64, r: int, head: int, tail: int) -> None:
 
 
 @compiled
-def unlink(req: I64, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
+def unlink(req: I32, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
     left = req[r, prev]
     right = req[r, after]
     if left >= 0:

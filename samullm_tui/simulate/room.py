@@ -74,7 +74,8 @@ def make_room(s: State, e: int, need: int) -> tuple[bool, int, int]:
     """
     eng = s.eng[e]
     if eng[BY_PRIORITY]:
-        return make_room_in_order(s, e)
+        ended, after, parked = make_room_in_order(s, e)
+        return ended, after, parked
     while need > eng[USABLE] - eng[USED]:
         free = eng[USABLE] - eng[USED]
         take_blocks(s, e, free)  # for those that stand first

@@ -26,6 +26,7 @@ from samullm_tui.simulate.graph import Links, compiled, inlined, no_links
 __all__ = ["LOG_COLUMNS", "State", "compiled", "inlined", "make_state"]
 
 I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
 F64 = npt.NDArray[np.float64]
 
 # Columns of req. LIMIT is the number of tokens a request ends with; BLOCKED its unfinished parents;
@@ -152,7 +153,7 @@ class State(NamedTuple):
               engine feeds another, over others too
     """
 
-    req: I64
+    req: I32
     times: F64
     eng: I64
     clock: F64
@@ -191,11 +192,16 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
 
 
 @compiled
-def put_outside(req: I64) -> None:
+def put_outside(req: I32, times: F64, option: I64) -> None:
     """Every request as it is before an engine knows it."""
     for r in range(req.shape[0]):
+        req[r] = 0
         req[r, PREV] = req[r, NEXT] = req[r, POS] = req[r, ENGINE] = -1
         req[r, ORDER] = r
+        times[r] = np.nan
+    for r in range(option.shape[0]):
+        option[r] = 0
+        option[r, PREFIX] = option[r, IDLE] = -1
 
 
 def make_state(
@@ -220,15 +226,13 @@ def make_state(
     plain = all(config.plain for config, _ in engines)
     queue = any(config.scheduling_policy == "priority" for config, _ in engines)
     nodes = max(config.usable_blocks if config.prefix_caching else 0 for config, _ in engines)
-    req = np.zeros((n, 15), np.int64)
-    put_outside(req)
     state = State(
-        req=req,
-        times=np.full((n, 4), np.nan),
+        req=np.empty((n, 15), np.int32),
+        times=np.empty((n, 4)),
         eng=np.zeros((count, 35), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
-        lists=np.zeros((3 if queue else 2, n), np.int64),
+        lists=np.empty((3 if queue else 2, n), np.int64),
         endings=np.full((count, steps, 2), -1, np.int64),
         crowds=np.zeros((count, steps // GROUP), np.int64),
         hist=np.zeros((count, block), np.int64),
@@ -238,11 +242,11 @@ def make_state(
         children=links.children,
         llm=np.zeros((llms, 2)),
         feeds=np.zeros((2, count, count), np.int64),
-        option=np.zeros((0 if plain else n, 8), np.int64),
+        option=np.empty((0 if plain else n, 8), np.int64),
         cache=np.full((count, slots if nodes else 0, 2), -1, np.int64),
         lru=np.empty((nodes, count, 5), np.int64),
     )
-    state.option[:, [PREFIX, IDLE]] = -1
+    put_outside(state.req, state.times, state.option)
     for e, (config, latency) in enumerate(engines):
         set_engine(state, e, config, latency)
     return state
