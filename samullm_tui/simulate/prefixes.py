@@ -18,6 +18,7 @@ from samullm_tui.simulate.state import (
     BLOCK,
     COMPUTED,
     COUNT,
+    ENGINE,
     HELD,
     I32,
     I64,
@@ -206,13 +207,17 @@ def publish(req: I32, option: I64, cache: I64, eng: I64, r: int) -> None:
 
 
 @compiled
-def write_down(s: State, e: int, nodes: I64) -> int:
-    """Reads what is cached and nobody holds, least recently used first, into `nodes`: blocks, owner and slot."""
+def write_down(s: State, e: int, served: I64, nodes: I64) -> int:
+    """Reads what is cached and nobody holds, least recently used first, into `nodes`: blocks, owner and slot.
+
+    Row i of the state is request served[i]. Returns how many there are.
+    """
     i = 0
     node = s.eng[e, LRU_HEAD]
     while node >= 0:
         nodes[i, 0] = s.lru[node, e, COUNT]
-        nodes[i, 1] = s.lru[node, e, OWNER]
+        owner = s.lru[node, e, OWNER]
+        nodes[i, 1] = served[owner] if owner >= 0 else -1
         nodes[i, 2] = s.lru[node, e, SLOT]
         i += 1
         node = s.lru[node, e, AFTER]
@@ -220,15 +225,21 @@ def write_down(s: State, e: int, nodes: I64) -> int:
 
 
 @compiled
-def read_back(s: State, e: int, nodes: I64) -> None:
-    """Caches again what `write_down` read, after `cache` and BLANK are as they were."""
+def read_back(s: State, e: int, row_of: I64, nodes: I64) -> None:
+    """Caches again what `write_down` read, after `cache` and BLANK are as they were.
+
+    What is of a request that is on another engine now can be found by nobody.
+    """
     eng = s.eng[e]
     free = eng[BLANK]
     for i in range(nodes.shape[0]):
-        node = link(s.lru[:, e], eng, nodes[i, 0], nodes[i, 1], nodes[i, 2])
+        owner = row_of[nodes[i, 1]] if nodes[i, 1] >= 0 else -1
+        if owner >= 0 and s.req[owner, ENGINE] != e:
+            owner = -1
+        node = link(s.lru[:, e], eng, nodes[i, 0], owner, nodes[i, 2])
         free += nodes[i, 0]
-        if nodes[i, 1] >= 0:
-            s.option[nodes[i, 1], IDLE] = node
+        if owner >= 0:
+            s.option[owner, IDLE] = node
         if nodes[i, 2] >= 0:
             s.cache[e, nodes[i, 2], NODE] = node
     eng[USED] = eng[USABLE] - free
