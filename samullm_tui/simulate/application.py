@@ -42,7 +42,7 @@ from samullm_tui.simulate.state import (
     State,
     make_state,
 )
-from samullm_tui.simulate.together import arrivals, collect, link_served, place, serve, split
+from samullm_tui.simulate.together import arrivals, collect, link_served, number, place, serve, split
 from samullm_tui.simulate.work import EngineWork, works
 
 __all__ = [
@@ -179,10 +179,8 @@ def rows(
     for e, replica in enumerate(replicas):
         if replica in kept:
             engine_of[kept[replica].leaving] = e
-    served = np.flatnonzero(engine_of >= 0)
-    row_of = np.full(len(engine_of), -1, np.int64)
-    row_of[served] = np.arange(len(served))
-    return served, row_of
+    served, row_of = np.empty_like(engine_of), np.empty_like(engine_of)
+    return served[: number(engine_of, served, row_of)].copy(), row_of
 
 
 def ready_times_s(
@@ -208,9 +206,9 @@ def stage_state(
     """The requests that are served as they stand, on fresh engines of these shapes. Row i is request served[i]."""
     table = problem.table
     engines = [(shape.config, shape.latency) for shape in shapes]
-    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     caching = any(shape.config.prefix_caching for shape in shapes)
     shared = problem.shared(output_tokens) if caching else None
+    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     slots = shared.slots if shared else 0
     links = served_links(problem.links, served, row_of)
     longest = int(output_tokens.max())

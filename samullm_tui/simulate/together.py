@@ -39,9 +39,22 @@ from samullm_tui.simulate.state import (
     compiled,
 )
 
-__all__ = ["arrivals", "collect", "link_served", "place", "serve", "split"]
+__all__ = ["arrivals", "collect", "link_served", "number", "place", "serve", "split"]
 
 Bools = npt.NDArray[np.bool_]
+
+
+@compiled
+def number(engine_of: I64, served: I64, row_of: I64) -> int:
+    """The rows of requests that have an engine, in order, and back: -1 for others. Returns how many they are."""
+    count = 0
+    for r in range(engine_of.size):
+        row_of[r] = -1
+        if engine_of[r] >= 0:
+            row_of[r] = count
+            served[count] = r
+            count += 1
+    return count
 
 
 @compiled
