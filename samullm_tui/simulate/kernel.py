@@ -333,17 +333,19 @@ def steps_with_blocks(hist: I64, eng: I64, steps: int) -> tuple[int, int]:
     block = eng[BLOCK]
     free = eng[USABLE] - eng[USED]
     whole = steps // block
+    place = -eng[DECODED] % block
     if eng[SETTLED_COUNT] * (whole + 1) <= free:
         taken = eng[SETTLED_COUNT] * whole
-        for ahead in range(steps % block):
-            taken += crossing(hist, eng, ahead)
+        for _ in range(steps - whole * block):
+            taken += hist[place]
+            place = place - 1 if place > 0 else block - 1
         return steps, taken
     taken = 0
     for ahead in range(steps):
-        need = crossing(hist, eng, ahead)
-        if taken + need > free:
+        if taken + hist[place] > free:
             return ahead, taken
-        taken += need
+        taken += hist[place]
+        place = place - 1 if place > 0 else block - 1
     return steps, taken
 
 
@@ -370,10 +372,10 @@ def jump_limit_s(s: State, e: int) -> float:
 @inlined
 def jump(s: State, e: int, until_s: float) -> bool:
     """Many decode steps at once, up to the first finish. False: the next step is not of that kind."""
-    limit_s = jump_limit_s(s, e)
-    if limit_s == -np.inf:
-        return False
     eng = s.eng[e]
+    limit_s = jump_limit_s(s, e)
+    if limit_s == -np.inf or crossing(s.hist[e], eng, 0) > eng[USABLE] - eng[USED]:
+        return False
     count = eng[RUNNING]
     most = steps_to_ending(s.endings[e], s.crowds[e], eng[DECODED])
     if s.misc[LOGGING]:
@@ -389,8 +391,6 @@ def jump(s: State, e: int, until_s: float) -> bool:
         limit_s = np.inf
     limit_s = min(limit_s, until_s)
     steps, taken = steps_with_blocks(s.hist[e], eng, steps_until(start_s, limit_s, first_s, growth_s, most))
-    if steps == 0:
-        return False
     if s.misc[LOGGING]:
         log_jump(s, e, steps, first_s, growth_s)
     else:
