@@ -254,18 +254,19 @@ def ended_s(problem: Problem, s: State, targets: IntArray, end_s: float) -> floa
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
     """What the kernels have done, as plain arrays of its own. When everything is finished no engine has a state."""
     done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
+    left = s.llm[:, LEFT].astype(np.int64)
     engine_of = np.empty(len(served), np.int64)
     starts = np.zeros(len(replicas) + 1, np.int64)
     collect(s, served, done, generated, finish_s, engine_of, starts)
-    if not s.llm[:, LEFT].any():
-        return Progress(done, generated, finish_s)
+    if not left.any():
+        return Progress(done, generated, finish_s, unfinished=left)
     np.cumsum(starts, out=starts)
     assigned = np.empty(starts[-1], np.int64)
     ends = starts[1:].tolist()
     split(served, engine_of, starts[:-1], assigned)
     states = written_down(s, served, np.split(assigned, ends[:-1]))
     engines = dict(zip(replicas, states, strict=True))
-    return Progress(done, generated, finish_s, engines)
+    return Progress(done, generated, finish_s, engines, left)
 
 
 def llm_finishes(problem: Problem, s: State, left: IntArray) -> dict[str, float]:

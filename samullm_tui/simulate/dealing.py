@@ -142,26 +142,43 @@ def deal_llm(
 
     `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
     """
-    chained = problem.chained[requests]
-    generated = progress.generated[requests]
-    prompt = problem.expected_prompts[requests] + generated
-    left = np.where(chained, problem.expected_tokens[requests], output_tokens[requests]) - generated
-    output = np.maximum(1, left)
-    tokens = (prompt, output, np.where(chained, output, 0))
-    if chained.any():
+    chains = problem.chained[requests].any()
+    unit = np.arange(len(requests))
+    if chains:
         _, unit = np.unique(problem.units[requests], return_inverse=True)
-        work = np.column_stack([np.bincount(unit, column) for column in tokens])
-    else:
-        unit = np.arange(len(requests))
-        work = np.column_stack(tokens).astype(np.float64)
+    work = np.zeros((int(unit.max()) + 1, 3))
+    expected = (problem.expected_prompts, problem.expected_tokens, problem.chained)
+    weigh(requests, unit, *expected, output_tokens, progress.generated, work)
     place = np.full(len(work), -1, np.int64)
     place[unit[has >= 0]] = has[has >= 0]
-    means = float(prompt.mean()), float(output.mean())
-    rates_by_tp = {shape.tp: rates_of(shape, *means) for shape in shapes}
+    prompt, output = (float(tokens) / len(requests) for tokens in work[:, :2].sum(axis=0))
+    rates_by_tp = {shape.tp: rates_of(shape, prompt, output) for shape in shapes}
     rates = np.array([rates_by_tp[shape.tp] for shape in shapes])
-    order = np.argsort(-work[:, 2], kind="stable")
+    order = np.argsort(-work[:, 2], kind="stable") if chains else unit
     place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
-    return place[unit]
+    places: IntArray = place[unit]
+    return places
+
+
+@compiled
+def weigh(
+    requests: IntArray,
+    unit: IntArray,
+    prompts: IntArray,
+    expected: IntArray,
+    chained: npt.NDArray[np.bool_],
+    output_tokens: IntArray,
+    generated: IntArray,
+    work: FloatArray,
+) -> None:
+    """Adds what each of these requests still has to do to the `work` of its unit (see `place_units`)."""
+    for i in range(requests.size):
+        r = requests[i]
+        output = max(1, (expected[r] if chained[r] else output_tokens[r]) - generated[r])
+        work[unit[i], 0] += prompts[r] + generated[r]
+        work[unit[i], 1] += output
+        if chained[r]:
+            work[unit[i], 2] += output
 
 
 @compiled

@@ -221,12 +221,14 @@ class Progress:
     generated   output tokens it has so far
     finish_s    when it finished, NaN before
     engines     state of the replicas that run now, so that a kept one goes on where it was
+    unfinished  requests of each LLM that are not done, where somebody has counted them
     """
 
     done: BoolArray
     generated: IntArray
     finish_s: FloatArray
     engines: Mapping[Replica, EngineState] = field(default_factory=dict)
+    unfinished: IntArray | None = None
 
     @classmethod
     def fresh(cls, problem: Problem) -> Progress:
@@ -249,6 +251,8 @@ class Progress:
 
     def left(self, problem: Problem) -> IntArray:
         """Unfinished requests of each LLM."""
+        if self.unfinished is not None:
+            return self.unfinished
         return np.bincount(problem.table.llm[~self.done], minlength=len(problem.llms)).astype(np.int64)
 
 
