@@ -32,9 +32,8 @@ __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
-EFFORT, LARGE_EFFORT = 3_000_000, 2_200_000
-"""Requests that ranking may simulate when nobody said how many draws: two seconds on two cores. Less for large applications,
-whose draws hardly differ and whose search takes longer."""
+EFFORT = 8_000_000
+"""Requests that ranking may simulate when nobody said how many draws: about three seconds on two cores."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 RESAMPLING = 2
@@ -88,13 +87,13 @@ def ranked(
     """Plans on the draws that a forecast of this seed compares its plans on, several at a time.
 
     The first draw is left out: plans are made with it, and none is judged by what it was made from. Without `samples`
-    a plan that is clearly behind gets fewer draws than the best, and the best no more than it takes to know its
-    band roughly and its quantile to 0.1 %; each candidate says how many it had.
+    a plan that is clearly behind gets fewer draws than the best, and all together no more than EFFORT allows; each
+    candidate says how many it had.
     """
     draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
     chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
     requests = len(inputs.problem.table)
-    effort = None if samples else Effort(EFFORT if requests < LARGE_REQUESTS else LARGE_EFFORT, chance)
+    effort = None if samples else Effort(EFFORT, chance)
     at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, requests))
     with ThreadPoolExecutor(max(1, at_once)) as pool:
         return rank(inputs.problem, plans, draws, quantile, effort=effort, run=pool.map)

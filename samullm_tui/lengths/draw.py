@@ -30,12 +30,13 @@ def draw(
     Raises KeyError where a length must be drawn for an LLM without a distribution.
     """
     lengths = table.known_tokens.copy()
+    unknown = lengths < 0
     levels = np.zeros(len(table))
     fed = np.append(0, np.cumsum(table.fed))
     takes_outputs = fed[table.parent_start[1:]] > fed[table.parent_start[:-1]]
     later = np.zeros(len(table), dtype=np.bool_)
     for index, name in enumerate(table.llm_names):
-        wanted = np.flatnonzero((table.llm == index) & (table.known_tokens < 0))
+        wanted = np.flatnonzero((table.llm == index) & unknown)
         if not len(wanted):
             continue
         distribution = distributions[name]

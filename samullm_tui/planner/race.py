@@ -1,7 +1,7 @@
 """A race of plans over draws of the output lengths: every plan on the first draws, then those that may still win.
 
 Every figure is that of whole simulations of common draws. What is saved is further draws of plans that are clearly
-slower, and of applications so large that one draw hardly differs from the next.
+slower.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.bound import lower_bound
 from samullm_tui.simulate.application import Problem, simulate_plan
 
-__all__ = ["BAND", "TIE", "Effort", "Race", "Runner", "order", "race"]
+__all__ = ["TIE", "Effort", "Race", "Runner", "order", "race"]
 
 Floats = npt.NDArray[np.float64]
 Runner = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
@@ -28,10 +28,6 @@ TIE = 0.005
 """Makespans this close (relative) count as equal; the plan with fewer loads comes first."""
 CONFIDENCE = 0.99
 """A plan gets no more draws when in this share of the resamples it is slower than the first, by more than a tie."""
-PRECISE = 0.001
-"""Enough draws: the standard error of the first plan's quantile is below this share of it."""
-BAND = 20
-"""Draws that the first plan gets where the effort allows: of fewer, the band of its makespans would look too narrow."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
 FIRST_SHARE = 0.25
@@ -126,10 +122,6 @@ class Race:
         apart = values[plan] > (1 + TIE) * values[first] and slow[0] > (1 + TIE) * fast[0]
         return apart and float((slow > (1 + TIE) * fast).mean()) >= CONFIDENCE
 
-    def precise(self, resamples: Resamples) -> bool:
-        values = resamples.quantiles(self.makespans_s[self.ranking()[0]], self.quantile)
-        return bool(values[1:].std() < PRECISE * values[0])
-
 
 class Resamples:
     """Bootstrap: draws taken at random again from those there are, the same ones for every plan, so that differences
@@ -161,9 +153,9 @@ def race(
 ) -> Race:
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
-    With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, and the
-    race ends when the first plan's quantile is precise and its band has BAND draws. The plan that comes first, and those
-    within a tie of it, always have the most draws.
+    With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, the
+    others for plans that may still be the best. The plan that comes first, and those within a tie of it, always have
+    the most draws.
     """
     some = Race(problem, plans, draws, quantile)
     open_plans: Sequence[int] = range(len(plans))
@@ -180,7 +172,7 @@ def race(
             continue
         affordable = max(0, budget - some.simulated) // len(open_plans)
         more = min(len(draws) - count, count, affordable)
-        if more < 1 or (count >= BAND and some.precise(resamples)):
+        if more < 1:
             return some
         count += more
 

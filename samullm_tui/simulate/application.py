@@ -16,13 +16,12 @@ from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.errors import Problem as Wrong
 from samullm_tui.domain.plan import Plan, Replica, Span, Stage
 from samullm_tui.domain.request import IntArray
+from samullm_tui.simulate.between import idle, take_over, written_down
 from samullm_tui.simulate.dealing import deal
 from samullm_tui.simulate.graph import Links, no_links
 from samullm_tui.simulate.options import SharedBlocks, set_options
-from samullm_tui.simulate.prefixes import read_back, write_down
 from samullm_tui.simulate.problem import (
     Beginning,
-    CacheState,
     EngineState,
     LLMModel,
     PlanTrace,
@@ -32,35 +31,18 @@ from samullm_tui.simulate.problem import (
     StageTrace,
 )
 from samullm_tui.simulate.state import (
-    ADMITTED,
-    BLANK,
-    BLOCK,
     BUSY,
     CLOCK,
     END,
-    ENGINE,
-    HELD,
-    IDLE_FROM,
     LEFT,
     LLM,
-    ORIGIN,
     PHASE,
-    PREFIX,
-    PROMPT,
-    REFS,
     REFUSALS,
     REFUSED,
-    RUNNING,
-    SEEN,
-    SHARED,
-    SHARING,
-    USABLE,
-    USED,
-    WAIT_COUNT,
     State,
     make_state,
 )
-from samullm_tui.simulate.together import arrivals, collect, export, link_served, place, restore, serve, split
+from samullm_tui.simulate.together import arrivals, collect, link_served, number, place, serve, split
 from samullm_tui.simulate.work import EngineWork, works
 
 __all__ = [
@@ -197,10 +179,8 @@ def rows(
     for e, replica in enumerate(replicas):
         if replica in kept:
             engine_of[kept[replica].leaving] = e
-    served = np.flatnonzero(engine_of >= 0)
-    row_of = np.full(len(engine_of), -1, np.int64)
-    row_of[served] = np.arange(len(served))
-    return served, row_of
+    served, row_of = np.empty_like(engine_of), np.empty_like(engine_of)
+    return served[: number(engine_of, served, row_of)].copy(), row_of
 
 
 def ready_times_s(
@@ -226,12 +206,13 @@ def stage_state(
     """The requests that are served as they stand, on fresh engines of these shapes. Row i is request served[i]."""
     table = problem.table
     engines = [(shape.config, shape.latency) for shape in shapes]
-    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     caching = any(shape.config.prefix_caching for shape in shapes)
     shared = problem.shared(output_tokens) if caching else None
+    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
     slots = shared.slots if shared else 0
     links = served_links(problem.links, served, row_of)
-    s = make_state(len(served), engines, llms=len(problem.llms), links=links, slots=slots)
+    longest = int(output_tokens.max())
+    s = make_state(len(served), engines, llms=len(problem.llms), links=links, longest=longest, slots=slots)
     if any(not shape.config.plain for shape in shapes):
         priority = None if problem.priority is None else problem.priority[served]
         own = SharedBlocks(shared.first[served], shared.tokens[served], slots) if shared else None
@@ -249,53 +230,6 @@ def served_links(links: Links, served: IntArray, row_of: IntArray) -> Links:
     some = Links(np.empty(len(served) + 1, np.int64), np.empty_like(links.children))
     link_served(served, row_of, links.start, links.children, some.start, some.children)
     return some
-
-
-def idle(clock_s: float) -> EngineState:
-    """A running engine with nothing to do."""
-    none = np.zeros(0, np.int64)
-    return EngineState(clock_s, none, none, none, none, none, none, clock_s)
-
-
-def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntArray) -> None:
-    """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
-    s.clock[e, CLOCK] = max(start_s, state.clock_s)
-    s.clock[e, SEEN] = state.seen_s
-    running, waiting = row_of[state.running], row_of[state.waiting]
-    stays = s.req[waiting, ENGINE] == e
-    here = np.concatenate([np.full(len(running), True), stays])
-    restore(s, e, running, state.computed, state.phases, waiting[stays], state.prompts[here])
-    cache = state.cache
-    if cache is None:
-        if s.eng[e, SHARING]:
-            hold_shared(s, e, running, state.computed)
-        return
-    rows = np.concatenate([running, waiting])[here]
-    s.option[rows[:, None], [HELD, IDLE_FROM, ADMITTED]] = cache.options[here][:, [HELD, IDLE_FROM, ADMITTED]]
-    s.cache[e, :, REFS] = cache.refs
-    s.eng[e, BLANK] = cache.blank
-    nodes = cache.nodes.copy()
-    owner = np.where(nodes[:, 1] >= 0, row_of[nodes[:, 1]], -1)
-    nodes[:, 1] = np.where((owner >= 0) & (s.req[owner, ENGINE] == e), owner, -1)
-    read_back(s, e, nodes)
-
-
-def hold_shared(s: State, e: int, running: IntArray, computed: IntArray) -> None:
-    """What an engine has cached is not known: only the blocks that its running requests share, each of them once."""
-    own = np.minimum(s.option[running, SHARED], s.req[running, ORIGIN] - 1)
-    shares = np.where(s.option[running, PREFIX] >= 0, np.minimum(own, computed), 0)
-    held = shares // s.eng[e, BLOCK]
-    holders = np.flatnonzero(held)
-    first = s.option[running[holders], PREFIX]
-    ends = np.zeros(s.cache.shape[1] + 1, np.int64)
-    np.add.at(ends, first, 1)
-    np.add.at(ends, first + held[holders], -1)
-    refs = np.cumsum(ends)[:-1]
-    s.cache[e, :, REFS] = np.where(refs > 0, refs, -1)
-    s.option[running, HELD] = held
-    s.option[running, ADMITTED] = s.req[running, PROMPT]
-    s.eng[e, USED] -= held.sum() - np.count_nonzero(refs)
-    s.eng[e, BLANK] = s.eng[e, USABLE] - s.eng[e, USED]
 
 
 def ended_s(problem: Problem, s: State, targets: IntArray, end_s: float) -> float:
@@ -320,18 +254,19 @@ def ended_s(problem: Problem, s: State, targets: IntArray, end_s: float) -> floa
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
     """What the kernels have done, as plain arrays of its own. When everything is finished no engine has a state."""
     done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
+    left = s.llm[:, LEFT].astype(np.int64)
     engine_of = np.empty(len(served), np.int64)
     starts = np.zeros(len(replicas) + 1, np.int64)
     collect(s, served, done, generated, finish_s, engine_of, starts)
-    if not s.llm[:, LEFT].any():
-        return Progress(done, generated, finish_s)
+    if not left.any():
+        return Progress(done, generated, finish_s, unfinished=left)
     np.cumsum(starts, out=starts)
     assigned = np.empty(starts[-1], np.int64)
     ends = starts[1:].tolist()
     split(served, engine_of, starts[:-1], assigned)
-    pieces = np.split(assigned, ends[:-1])
-    engines = {replica: engine_after(s, e, pieces[e], served) for e, replica in enumerate(replicas)}
-    return Progress(done, generated, finish_s, engines)
+    states = written_down(s, served, np.split(assigned, ends[:-1]))
+    engines = dict(zip(replicas, states, strict=True))
+    return Progress(done, generated, finish_s, engines, left)
 
 
 def llm_finishes(problem: Problem, s: State, left: IntArray) -> dict[str, float]:
@@ -346,33 +281,6 @@ def busy_s(
     """GPU-seconds of all steps, and of the whole loads of the replicas that are new."""
     loads_s = ready_times_s(replicas, shapes, kept, 0.0)
     return sum((float(s.clock[e, BUSY]) + loads_s[e]) * r.tp for e, r in enumerate(replicas))
-
-
-def engine_after(s: State, e: int, assigned: IntArray, served: IntArray) -> EngineState:
-    running = np.zeros(s.eng[e, RUNNING], np.int64)
-    waiting = np.zeros(s.eng[e, WAIT_COUNT], np.int64)
-    computed, phases = np.zeros_like(running), np.zeros_like(running)
-    waiting = waiting[: export(s, e, running, computed, phases, waiting)]
-    rows = np.concatenate([running, waiting])
-    return EngineState(
-        clock_s=float(s.clock[e, CLOCK]),
-        running=served[running],
-        computed=computed,
-        waiting=served[waiting],
-        prompts=s.req[rows, PROMPT],
-        assigned=assigned,
-        phases=phases,
-        seen_s=float(s.clock[e, SEEN]),
-        cache=cache_after(s, e, rows, served) if s.eng[e, SHARING] else None,
-    )
-
-
-def cache_after(s: State, e: int, rows: IntArray, served: IntArray) -> CacheState:
-    """`rows`: the requests that run, then those that were preempted."""
-    nodes = np.zeros((int(s.eng[e, USABLE] - s.eng[e, USED] - s.eng[e, BLANK]), 3), np.int64)
-    nodes = nodes[: write_down(s, e, nodes)].copy()
-    nodes[:, 1] = np.where(nodes[:, 1] >= 0, served[nodes[:, 1]], -1)
-    return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes, s.option[rows])
 
 
 class PlanSoFar:

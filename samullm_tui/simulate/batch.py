@@ -111,9 +111,10 @@ def simulate_requests(
     n = len(prompt_tokens)
     shared = share(prefix, prefix_tokens, prompt_tokens, config.block_size) if config.prefix_caching else None
     slots = shared.slots if shared else 0
-    s = make_state(n, [(config, latency)], log_rows=LOG_ROWS if log_iterations else 0, slots=slots)
+    longest, log_rows = int(output_tokens.max()) if n else 0, LOG_ROWS if log_iterations else 0
+    s = make_state(n, [(config, latency)], longest=longest, log_rows=log_rows, slots=slots)
     s.req[:, PROMPT] = s.req[:, TOKENS] = s.req[:, ORIGIN] = prompt_tokens
-    s.req[:, LIMIT] = prompt_tokens + output_tokens
+    s.req[:, LIMIT] = np.minimum(prompt_tokens + output_tokens, config.max_model_len)
     s.times[:, READY] = arrival_s
     s.llm[0, LEFT] = n
     s.misc[LOGGING] = log_iterations

@@ -91,16 +91,17 @@ def deal(
     `kept` are the replicas that go on from start_s, with their states. What an LLM's replicas have among them stays as
     it is when they all go on and none joins; else what runs on a kept replica stays there. Everything else is dealt.
     """
-    engine_of = np.full(len(problem.table), -1, np.int64)
-    for llm, name in enumerate(problem.table.llm_names):
-        own = [e for e, replica in enumerate(replicas) if replica.llm == name]
-        if not own or left[llm] == 0:
+    owns: list[list[int]] = [[] for _ in problem.llms]
+    for e, replica in enumerate(replicas):
+        owns[problem.index(replica.llm)].append(e)
+    only = np.array([own[0] if len(own) == 1 else -1 for own in owns], np.int64)
+    engine_of = np.empty(len(problem.table), np.int64)
+    put_on(only, problem.table.llm, progress.done, engine_of)
+    for llm, (name, own) in enumerate(zip(problem.table.llm_names, owns, strict=True)):
+        if len(own) < 2 or left[llm] == 0:
             continue
         requests = problem.requests_of[llm]
         requests = requests[~progress.done[requests]]
-        if len(own) == 1:
-            engine_of[requests] = own[0]
-            continue
         before = {replica for replica in progress.engines if replica.llm == name}
         states = {e: kept[replicas[e]] for e in own if replicas[e] in kept}
         all_stay = before == {replicas[e] for e in own} and len(states) == len(own)
@@ -121,6 +122,13 @@ def deal(
     return engine_of
 
 
+@compiled
+def put_on(only: IntArray, llm: IntArray, done: npt.NDArray[np.bool_], engine_of: IntArray) -> None:
+    """What is not done goes to the engine only[its LLM], -1 for none."""
+    for r in range(llm.size):
+        engine_of[r] = -1 if done[r] else only[llm[r]]
+
+
 def deal_llm(
     problem: Problem,
     output_tokens: IntArray,
@@ -134,26 +142,43 @@ def deal_llm(
 
     `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
     """
-    chained = problem.chained[requests]
-    if chained.any():
-        units, unit = np.unique(problem.units[requests], return_inverse=True)
-    else:
-        units = unit = np.arange(len(requests))
-    generated = progress.generated[requests]
-    prompt = problem.expected_prompts[requests] + generated
-    left = np.where(chained, problem.expected_tokens[requests], output_tokens[requests]) - generated
-    output = np.maximum(1, left)
-    work = np.zeros((len(units), 3))
-    for column, tokens in enumerate((prompt, output, np.where(chained, output, 0))):
-        work[:, column] = np.bincount(unit, tokens, len(units))
-    place = np.full(len(units), -1, np.int64)
+    chains = problem.chained[requests].any()
+    unit = np.arange(len(requests))
+    if chains:
+        _, unit = np.unique(problem.units[requests], return_inverse=True)
+    work = np.zeros((int(unit.max()) + 1, 3))
+    expected = (problem.expected_prompts, problem.expected_tokens, problem.chained)
+    weigh(requests, unit, *expected, output_tokens, progress.generated, work)
+    place = np.full(len(work), -1, np.int64)
     place[unit[has >= 0]] = has[has >= 0]
-    means = float(prompt.mean()), float(output.mean())
-    rates_by_tp = {shape.tp: rates_of(shape, *means) for shape in shapes}
+    prompt, output = (float(tokens) / len(requests) for tokens in work[:, :2].sum(axis=0))
+    rates_by_tp = {shape.tp: rates_of(shape, prompt, output) for shape in shapes}
     rates = np.array([rates_by_tp[shape.tp] for shape in shapes])
-    order = np.argsort(-work[:, 2], kind="stable")
+    order = np.argsort(-work[:, 2], kind="stable") if chains else unit
     place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
-    return place[unit]
+    places: IntArray = place[unit]
+    return places
+
+
+@compiled
+def weigh(
+    requests: IntArray,
+    unit: IntArray,
+    prompts: IntArray,
+    expected: IntArray,
+    chained: npt.NDArray[np.bool_],
+    output_tokens: IntArray,
+    generated: IntArray,
+    work: FloatArray,
+) -> None:
+    """Adds what each of these requests still has to do to the `work` of its unit (see `place_units`)."""
+    for i in range(requests.size):
+        r = requests[i]
+        output = max(1, (expected[r] if chained[r] else output_tokens[r]) - generated[r])
+        work[unit[i], 0] += prompts[r] + generated[r]
+        work[unit[i], 1] += output
+        if chained[r]:
+            work[unit[i], 2] += output
 
 
 @compiled

@@ -222,7 +222,7 @@ class EngineSimulation:
         slots = np.array(sorted(self._slots.values(), key=lambda slot: int(req[slot, ORDER])), np.int64)
         rows = req[slots]
         settled = rows[:, COMPUTED] + self._state.eng[0, DECODED] + 1
-        tokens = np.where(rows[:, PHASE] == SETTLED, settled, rows[:, TOKENS])
+        tokens: IntArray = np.where(rows[:, PHASE] == SETTLED, settled, rows[:, TOKENS])
         return self._keys[slots], tokens - rows[:, ORIGIN]
 
     def snapshot(self) -> Snapshot:
@@ -264,8 +264,8 @@ class EngineSimulation:
             s = self._state
             s.cache[0, first : first + had] = s.cache[0, old : old + had]
             s.option[s.option[:, PREFIX] == old, PREFIX] = first
-            of_old = (s.lru[0, :, SLOT] >= old) & (s.lru[0, :, SLOT] < old + had)
-            s.lru[0, of_old, SLOT] += first - old
+            of_old = (s.lru[:, 0, SLOT] >= old) & (s.lru[:, 0, SLOT] < old + had)
+            s.lru[of_old, 0, SLOT] += first - old
         return first
 
     def _release(self, slot: int) -> None:
@@ -277,13 +277,12 @@ class EngineSimulation:
         old, before = self._state, len(self._keys)
         new = make_state(2 * before, [(self.config, self.latency)])
         new = new._replace(cache=old.cache)
-        for name in ("eng", "clock", "hist", "misc", "llm", "lru"):
+        for name in ("eng", "clock", "endings", "crowds", "hist", "misc", "llm", "lru"):
             getattr(new, name)[:] = getattr(old, name)
         new.option[: len(old.option)] = old.option
         new.req[:before] = old.req
         new.times[:before] = old.times
         new.lists[:, :before] = old.lists
-        new.ends[:, : old.ends.shape[1]] = old.ends
         self._state = new
         self._keys = np.concatenate([self._keys, np.zeros(before, np.int64)])
         self._free.extend(range(2 * before - 1, before - 1, -1))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from samullm_tui.latency.model import DECODE_CONTEXT, iteration_s
-from samullm_tui.simulate.prefixes import adopt, found, give_away, publish
+from samullm_tui.simulate.arrivals import next_arrival_s
+from samullm_tui.simulate.endings import steps_to_ending
+from samullm_tui.simulate.prefixes import adopt, found, publish
 from samullm_tui.simulate.queues import append
 from samullm_tui.simulate.requests import (
     blocks,
@@ -18,14 +20,12 @@ from samullm_tui.simulate.requests import (
     let_go,
     preempt,
     queue_head,
-    settle,
     take_arrivals,
     token,
-    unsettle,
 )
+from samullm_tui.simulate.room import make_room, take_blocks, unpark, victim
 from samullm_tui.simulate.state import (
     ADMITTED,
-    ARRIVALS,
     ASYNC,
     BLOCK,
     BUDGET,
@@ -40,30 +40,22 @@ from samullm_tui.simulate.state import (
     HAND_BACK,
     I64,
     ITERATIONS,
-    KEY,
     LEAVE_HEAD,
     LEAVERS,
-    LEAVING,
     LOGGED,
     LOGGING,
     MAX_SEQS,
     NEXT,
-    ORDER,
-    PENDING_COUNT,
-    PENDING_START,
     PHASE,
     POS,
     PREEMPTIONS,
     PREFILLED,
-    PRIORITY,
     PROMPT,
-    READY,
     RUN_HEAD,
     RUN_TAIL,
     RUNNING,
     SCHEDULED,
     SEEN,
-    SETTLED,
     SETTLED_COUNT,
     SHARING,
     TOKENS,
@@ -86,14 +78,6 @@ def crossing(hist: I64, eng: I64, ahead: int) -> int:
     return int(hist[-(eng[DECODED] + ahead) % eng[BLOCK]])
 
 
-@inlined
-def take_blocks(s: State, e: int, count: int) -> None:
-    """`count` free blocks are in use from now on."""
-    s.eng[e, USED] += count
-    if s.eng[e, SHARING]:
-        give_away(s.option, s.cache[e], s.lru[e], s.eng[e], count)
-
-
 @compiled
 def wasted(s: State, e: int) -> tuple[int, int, int]:
     """(requests that have stopped and still get a slot, their context, the new blocks that they take)."""
@@ -109,76 +93,6 @@ def wasted(s: State, e: int) -> tuple[int, int, int]:
     return count, context, need
 
 
-@compiled
-def victim(s: State, e: int, r: int) -> tuple[int, int]:
-    """(the running request to preempt so that r gets a block, 1 when a token of it is scheduled in this step)."""
-    eng = s.eng[e]
-    if not eng[BY_PRIORITY]:
-        return eng[RUN_TAIL], 0
-    worst, ahead = -1, 0
-    before = True
-    other = eng[RUN_HEAD]
-    while other >= 0:
-        before &= other != r
-        if worst < 0 or is_behind(s, other, worst):
-            worst = other
-            ahead = int(before and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
-        other = s.req[other, NEXT]
-    return worst, ahead
-
-
-@inlined
-def is_behind(s: State, a: int, b: int) -> bool:
-    """Whether a comes after b by priority, arrival and order."""
-    if s.option[a, PRIORITY] != s.option[b, PRIORITY]:
-        return bool(s.option[a, PRIORITY] > s.option[b, PRIORITY])
-    if s.times[a, READY] != s.times[b, READY]:
-        return bool(s.times[a, READY] > s.times[b, READY])
-    return bool(s.req[a, ORDER] > s.req[b, ORDER])
-
-
-@compiled
-def make_room(s: State, e: int) -> tuple[bool, int, int]:
-    """Blocks for the next token of every request when not all that are needed are free: in running order, others are
-    preempted until there is one.
-
-    Returns (whether a request preempted itself, then the first request after it, and how many settled after it go
-    without this step).
-    """
-    eng = s.eng[e]
-    r = eng[RUN_HEAD]
-    while r >= 0:
-        computed = s.req[r, COMPUTED]
-        if s.req[r, PHASE] == SETTLED:
-            computed += eng[DECODED]
-        decodes = s.req[r, PHASE] == SETTLED or s.req[r, PHASE] == WASTING
-        if decodes and computed % eng[BLOCK] == 0:
-            while eng[USED] == eng[USABLE]:
-                last, ahead = victim(s, e, r)
-                after = s.req[r, NEXT]
-                preempt(s, e, last, ahead)
-                if last == r:
-                    return True, after, park(s, e, after)
-            take_blocks(s, e, 1)
-        r = s.req[r, NEXT]
-    return False, -1, 0
-
-
-@compiled
-def park(s: State, e: int, r: int) -> int:
-    """From r on the running requests are not scheduled in this step. Returns how many of them were settled."""
-    parked = 0
-    while r >= 0:
-        if s.req[r, PHASE] == SETTLED:
-            unsettle(s, e, r)
-            parked += 1
-        elif s.req[r, PHASE] == WASTING:
-            s.req[r, PHASE] = LEAVING
-            s.eng[e, WASTERS] -= 1
-        r = s.req[r, NEXT]
-    return parked
-
-
 @inlined
 def missing(s: State, e: int, r: int) -> tuple[int, int, int]:
     """(free blocks that the whole of waiting request r takes, blocks of it that others hold or left, that it left)."""
@@ -186,7 +100,7 @@ def missing(s: State, e: int, r: int) -> tuple[int, int, int]:
     need = blocks(s.req[r, TOKENS], eng[BLOCK])
     if not eng[SHARING]:
         return need, 0, 0
-    shared, own, idle = found(s.req, s.option, s.cache[e], s.lru[e], eng, r)
+    shared, own, idle = found(s.req, s.option, s.cache[e], s.lru[:, e], eng, r)
     return need - shared - own + idle, shared, own
 
 
@@ -219,7 +133,7 @@ def admit(s: State, e: int, budget: int) -> tuple[int, int, float, int, int]:
         s.req[r, COMPUTED] = before + chunk
         s.req[r, PHASE] = FILLING
         if eng[SHARING]:
-            adopt(s.option, s.cache[e], s.lru[e], eng, r, shared, own)
+            adopt(s.option, s.cache[e], s.lru[:, e], eng, r, shared, own)
             s.option[r, ADMITTED] = s.req[r, TOKENS]
         take_blocks(s, e, blocks(before + chunk, eng[BLOCK]) - shared - own)
         if eng[SHARING]:
@@ -269,7 +183,7 @@ def step(s: State, e: int) -> None:
     if need <= eng[USABLE] - eng[USED]:
         take_blocks(s, e, need)
     else:
-        ended, after, parked = make_room(s, e)
+        ended, after, parked = make_room(s, e, need)
     fresh, prefill_tokens, prefill_context, decodes = -1, 0, 0.0, 0
     if not ended and eng[RUNNING] > eng[SETTLED_COUNT] + eng[LEAVERS]:
         budget = eng[BUDGET] - eng[SETTLED_COUNT] - eng[WASTERS]
@@ -370,16 +284,6 @@ def skip_step(s: State, e: int, after: int, parked: int) -> None:
 
 
 @compiled
-def unpark(s: State, e: int, r: int, parked: int) -> None:
-    """The first `parked` unfinished requests from r on go on decoding with the next step."""
-    while parked > 0:
-        if s.req[r, PHASE] == FILLING:
-            settle(s, e, r)
-            parked -= 1
-        r = s.req[r, NEXT]
-
-
-@compiled
 def log_step(
     log: F64,
     misc: I64,
@@ -429,17 +333,19 @@ def steps_with_blocks(hist: I64, eng: I64, steps: int) -> tuple[int, int]:
     block = eng[BLOCK]
     free = eng[USABLE] - eng[USED]
     whole = steps // block
+    place = -eng[DECODED] % block
     if eng[SETTLED_COUNT] * (whole + 1) <= free:
         taken = eng[SETTLED_COUNT] * whole
-        for ahead in range(steps % block):
-            taken += crossing(hist, eng, ahead)
+        for _ in range(steps - whole * block):
+            taken += hist[place]
+            place = place - 1 if place > 0 else block - 1
         return steps, taken
     taken = 0
     for ahead in range(steps):
-        need = crossing(hist, eng, ahead)
-        if taken + need > free:
+        if taken + hist[place] > free:
             return ahead, taken
-        taken += need
+        taken += hist[place]
+        place = place - 1 if place > 0 else block - 1
     return steps, taken
 
 
@@ -460,20 +366,18 @@ def jump_limit_s(s: State, e: int) -> float:
         fits = need <= eng[USABLE] - eng[USED] - crossing(s.hist[e], eng, 0)
         if fits or not eng[BY_PRIORITY]:
             return -np.inf if fits else np.inf
-    if eng[PENDING_COUNT] > 0:
-        return float(s.times[s.lists[ARRIVALS, eng[PENDING_START]], READY])
-    return np.inf
+    return float(next_arrival_s(s, e))
 
 
 @inlined
 def jump(s: State, e: int, until_s: float) -> bool:
     """Many decode steps at once, up to the first finish. False: the next step is not of that kind."""
-    limit_s = jump_limit_s(s, e)
-    if limit_s == -np.inf:
-        return False
     eng = s.eng[e]
+    limit_s = jump_limit_s(s, e)
+    if limit_s == -np.inf or crossing(s.hist[e], eng, 0) > eng[USABLE] - eng[USED]:
+        return False
     count = eng[RUNNING]
-    most = int(s.times[s.ends[e, 0], KEY]) - eng[DECODED]
+    most = steps_to_ending(s.endings[e], s.crowds[e], eng[DECODED])
     if s.misc[LOGGING]:
         most = min(most, s.log.shape[0] - s.misc[LOGGED])
     context = eng[CONTEXT] + count
@@ -487,8 +391,6 @@ def jump(s: State, e: int, until_s: float) -> bool:
         limit_s = np.inf
     limit_s = min(limit_s, until_s)
     steps, taken = steps_with_blocks(s.hist[e], eng, steps_until(start_s, limit_s, first_s, growth_s, most))
-    if steps == 0:
-        return False
     if s.misc[LOGGING]:
         log_jump(s, e, steps, first_s, growth_s)
     else:
@@ -551,6 +453,4 @@ def next_action_s(s: State, e: int) -> float:
     """When the engine may start its next step; inf when it has nothing to do."""
     if s.eng[e, RUNNING] > 0 or s.eng[e, WAIT_COUNT] > 0:
         return float(s.clock[e, CLOCK])
-    if s.eng[e, PENDING_COUNT] > 0:
-        return float(max(s.clock[e, CLOCK], s.times[s.lists[ARRIVALS, s.eng[e, PENDING_START]], READY]))
-    return np.inf
+    return float(max(s.clock[e, CLOCK], next_arrival_s(s, e)))

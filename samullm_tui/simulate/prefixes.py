@@ -18,11 +18,14 @@ from samullm_tui.simulate.state import (
     BLOCK,
     COMPUTED,
     COUNT,
+    ENGINE,
     HELD,
+    I32,
     I64,
     IDLE,
     IDLE_FROM,
     LRU_HEAD,
+    LRU_NODES,
     LRU_SPARE,
     LRU_TAIL,
     NODE,
@@ -67,7 +70,11 @@ def link(lru: I64, eng: I64, count: int, owner: int, slot: int) -> int:
             lru[last, COUNT] += count
             return int(last)
     node = eng[LRU_SPARE]
-    eng[LRU_SPARE] = node + 1 + lru[node, AFTER]
+    if node >= 0:
+        eng[LRU_SPARE] = lru[node, AFTER]
+    else:
+        node = eng[LRU_NODES]
+        eng[LRU_NODES] += 1
     lru[node, BEFORE] = last
     lru[node, AFTER] = -1
     if last >= 0:
@@ -93,7 +100,7 @@ def unlink_node(lru: I64, eng: I64, node: int) -> None:
         lru[after, BEFORE] = before
     else:
         eng[LRU_TAIL] = before
-    lru[node, AFTER] = eng[LRU_SPARE] - node - 1
+    lru[node, AFTER] = eng[LRU_SPARE]
     eng[LRU_SPARE] = node
 
 
@@ -147,13 +154,13 @@ def free_cached(
 
 
 @compiled
-def sharable(req: I64, option: I64, eng: I64, r: int) -> int:
+def sharable(req: I32, option: I64, eng: I64, r: int) -> int:
     """Whole blocks of its prompt that r shares, but for one that its last token ends: that is computed again."""
     return int(min(option[r, SHARED], req[r, ORIGIN] - 1) // eng[BLOCK])
 
 
 @compiled
-def found(req: I64, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
+def found(req: I32, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
     """(shared blocks that r finds cached, blocks of its own after them, how many of both nobody holds)."""
     most = (req[r, TOKENS] - 1) // eng[BLOCK]
     shared = idle = 0
@@ -189,7 +196,7 @@ def adopt(option: I64, cache: I64, lru: I64, eng: I64, r: int, shared: int, own:
 
 
 @compiled
-def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
+def publish(req: I32, option: I64, cache: I64, eng: I64, r: int) -> None:
     """The whole blocks that r has computed of what it shares can be found by others, from the same step on."""
     if option[r, PREFIX] < 0:
         return
@@ -200,29 +207,39 @@ def publish(req: I64, option: I64, cache: I64, eng: I64, r: int) -> None:
 
 
 @compiled
-def write_down(s: State, e: int, nodes: I64) -> int:
-    """Reads what is cached and nobody holds, least recently used first, into `nodes`: blocks, owner and slot."""
+def write_down(s: State, e: int, served: I64, nodes: I64) -> int:
+    """Reads what is cached and nobody holds, least recently used first, into `nodes`: blocks, owner and slot.
+
+    Row i of the state is request served[i]. Returns how many there are.
+    """
     i = 0
     node = s.eng[e, LRU_HEAD]
     while node >= 0:
-        nodes[i, 0] = s.lru[e, node, COUNT]
-        nodes[i, 1] = s.lru[e, node, OWNER]
-        nodes[i, 2] = s.lru[e, node, SLOT]
+        nodes[i, 0] = s.lru[node, e, COUNT]
+        owner = s.lru[node, e, OWNER]
+        nodes[i, 1] = served[owner] if owner >= 0 else -1
+        nodes[i, 2] = s.lru[node, e, SLOT]
         i += 1
-        node = s.lru[e, node, AFTER]
+        node = s.lru[node, e, AFTER]
     return i
 
 
 @compiled
-def read_back(s: State, e: int, nodes: I64) -> None:
-    """Caches again what `write_down` read, after `cache` and BLANK are as they were."""
+def read_back(s: State, e: int, row_of: I64, nodes: I64) -> None:
+    """Caches again what `write_down` read, after `cache` and BLANK are as they were.
+
+    What is of a request that is on another engine now can be found by nobody.
+    """
     eng = s.eng[e]
     free = eng[BLANK]
     for i in range(nodes.shape[0]):
-        node = link(s.lru[e], eng, nodes[i, 0], nodes[i, 1], nodes[i, 2])
+        owner = row_of[nodes[i, 1]] if nodes[i, 1] >= 0 else -1
+        if owner >= 0 and s.req[owner, ENGINE] != e:
+            owner = -1
+        node = link(s.lru[:, e], eng, nodes[i, 0], owner, nodes[i, 2])
         free += nodes[i, 0]
-        if nodes[i, 1] >= 0:
-            s.option[nodes[i, 1], IDLE] = node
+        if owner >= 0:
+            s.option[owner, IDLE] = node
         if nodes[i, 2] >= 0:
             s.cache[e, nodes[i, 2], NODE] = node
     eng[USED] = eng[USABLE] - free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,6 +38,8 @@ __all__ = [
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
+KEPT = 16
+"""Draws whose shared blocks are remembered."""
 GUESS = 256
 """Output tokens of requests of which nothing is known: only how many they are makes a difference then."""
 
@@ -124,12 +127,25 @@ class Problem:
         return np.where(shared, given, -1) if shared.any() else None
 
     def shared(self, output_tokens: IntArray) -> SharedBlocks | None:
-        """The blocks that requests have in common; what is fed to a prompt is part of it."""
+        """The blocks that requests have in common; what is fed to a prompt is part of it.
+
+        The last few are kept, so that all stages of a plan, and plans on the same lengths, have them once.
+        """
         table = self.table
         if self.prefix is None or table.prefix_tokens is None:
             return None
         block_size = min(shape.config.block_size for model in self.llms for shape in model.shapes)
-        return share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
+        for lengths, size, blocks in tuple(self._shared):
+            if lengths is output_tokens and size == block_size:
+                return blocks
+        blocks = share(self.prefix, table.prefix_tokens, prompts_of(table, output_tokens), block_size)
+        self._shared.append((output_tokens, block_size, blocks))
+        return blocks
+
+    @cached_property
+    def _shared(self) -> deque[tuple[IntArray, int, SharedBlocks | None]]:
+        """(the lengths, the block size, what is shared): no more than are simulated at a time."""
+        return deque(maxlen=KEPT)
 
     @cached_property
     def requests_of(self) -> tuple[IntArray, ...]:
@@ -205,12 +221,14 @@ class Progress:
     generated   output tokens it has so far
     finish_s    when it finished, NaN before
     engines     state of the replicas that run now, so that a kept one goes on where it was
+    unfinished  requests of each LLM that are not done, where somebody has counted them
     """
 
     done: BoolArray
     generated: IntArray
     finish_s: FloatArray
     engines: Mapping[Replica, EngineState] = field(default_factory=dict)
+    unfinished: IntArray | None = None
 
     @classmethod
     def fresh(cls, problem: Problem) -> Progress:
@@ -233,6 +251,8 @@ class Progress:
 
     def left(self, problem: Problem) -> IntArray:
         """Unfinished requests of each LLM."""
+        if self.unfinished is not None:
+            return self.unfinished
         return np.bincount(problem.table.llm[~self.done], minlength=len(problem.llms)).astype(np.int64)
 
 

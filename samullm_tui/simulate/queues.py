@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from samullm_tui.simulate.state import F64, I64, KEY, NEXT, ORDER, POS, PREV, TIE, compiled
+from samullm_tui.simulate.state import F64, I32, I64, NEXT, ORDER, POS, PREV, PRIORITY, READY, compiled
 
-__all__ = ["append", "heap_pop", "heap_push", "heap_remove", "prepend", "unlink"]
+__all__ = ["append", "before", "heap_push", "heap_remove", "prepend", "unlink"]
 
 
 @compiled
-def before(a: int, b: int, req: I64, times: F64) -> bool:
-    """Lower key first, then lower tie, then in the order of the requests."""
-    if times[a, KEY] != times[b, KEY]:
-        return bool(times[a, KEY] < times[b, KEY])
-    if times[a, TIE] != times[b, TIE]:
-        return bool(times[a, TIE] < times[b, TIE])
+def before(a: int, b: int, req: I32, times: F64, option: I64, by_priority: bool) -> bool:
+    """Lower priority first where that counts, then the earlier arrival, then in the order of the requests."""
+    if by_priority and option[a, PRIORITY] != option[b, PRIORITY]:
+        return bool(option[a, PRIORITY] < option[b, PRIORITY])
+    if times[a, READY] != times[b, READY]:
+        return bool(times[a, READY] < times[b, READY])
     return bool(req[a, ORDER] < req[b, ORDER])
 
 
 @compiled
-def sift_up(heap: I64, place: int, req: I64, times: F64) -> int:
+def sift_up(heap: I64, place: int, req: I32, times: F64, option: I64, by_priority: bool) -> int:
     """Moves the member at `place` towards the root; returns where it stands then."""
     item = heap[place]
     while place > 0:
         parent = (place - 1) >> 1
-        if not before(item, heap[parent], req, times):
+        if not before(item, heap[parent], req, times, option, by_priority):
             break
         heap[place] = heap[parent]
         req[heap[place], POS] = place
@@ -34,15 +34,17 @@ def sift_up(heap: I64, place: int, req: I64, times: F64) -> int:
 
 
 @compiled
-def sift_down(heap: I64, count: int, place: int, req: I64, times: F64) -> None:
+def sift_down(
+    heap: I64, count: int, place: int, req: I32, times: F64, option: I64, by_priority: bool
+) -> None:
     item = heap[place]
     while True:
         child = 2 * place + 1
         if child >= count:
             break
-        if child + 1 < count and before(heap[child + 1], heap[child], req, times):
+        if child + 1 < count and before(heap[child + 1], heap[child], req, times, option, by_priority):
             child += 1
-        if not before(heap[child], item, req, times):
+        if not before(heap[child], item, req, times, option, by_priority):
             break
         heap[place] = heap[child]
         req[heap[place], POS] = place
@@ -52,67 +54,64 @@ def sift_down(heap: I64, count: int, place: int, req: I64, times: F64) -> None:
 
 
 @compiled
-def heap_push(heap: I64, count: int, item: int, req: I64, times: F64) -> None:
+def heap_push(heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool) -> None:
     """`count` is the number of members before."""
     heap[count] = item
-    sift_up(heap, count, req, times)
+    sift_up(heap, count, req, times, option, by_priority)
 
 
 @compiled
-def heap_remove(heap: I64, count: int, item: int, req: I64, times: F64) -> None:
+def heap_remove(
+    heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool
+) -> None:
     """`count` is the number of members before."""
     place = req[item, POS]
     last = heap[count - 1]
     req[item, POS] = -1
     if last != item:
         heap[place] = last
-        if sift_up(heap, place, req, times) == place:
-            sift_down(heap, count - 1, place, req, times)
+        if sift_up(heap, place, req, times, option, by_priority) == place:
+            sift_down(heap, count - 1, place, req, times, option, by_priority)
 
 
 @compiled
-def heap_pop(heap: I64, count: int, req: I64, times: F64) -> int:
-    top = heap[0]
-    heap_remove(heap, count, top, req, times)
-    return int(top)
-
-
-@compiled
-def append(req: I64, eng: I64, r: int, head: int, tail: int) -> None:
-    """Puts r at the end of the list whose ends are columns `head` and `tail` of the engine."""
-    last = eng[tail]
-    req[r, PREV] = last
-    req[r, NEXT] = -1
+def append(req: I32, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
+    """Puts r at the end of the list whose first and last are ends[head] and ends[tail], columns `prev` and `after`
+    of its members their neighbours.
+    """
+    last = ends[tail]
+    req[r, prev] = last
+    req[r, after] = -1
     if last >= 0:
-        req[last, NEXT] = r
+        req[last, after] = r
     else:
-        eng[head] = r
-    eng[tail] = r
+        ends[head] = r
+    ends[tail] = r
 
 
 @compiled
-def prepend(req: I64, eng: I64, r: int, head: int, tail: int) -> None:
-    first = eng[head]
+def prepend(req: I32, ends: I64, r: int, head: int, tail: int) -> None:
+    first = ends[head]
     req[r, NEXT] = first
     req[r, PREV] = -1
     if first >= 0:
         req[first, PREV] = r
     else:
-        eng[tail] = r
-    eng[head] = r
+        ends[tail] = r
+    ends[head] = r
 
 
 @compiled
-def unlink(req: I64, eng: I64, r: int, head: int, tail: int) -> None:
-    prev = req[r, PREV]
-    after = req[r, NEXT]
-    if prev >= 0:
-        req[prev, NEXT] = after
+def unlink(req: I32, ends: I64, r: int, head: int, tail: int, prev: int = PREV, after: int = NEXT) -> None:
+    left = req[r, prev]
+    right = req[r, after]
+    if left >= 0:
+        req[left, after] = right
     else:
-        eng[head] = after
-    if after >= 0:
-        req[after, PREV] = prev
+        ends[head] = right
+    if right >= 0:
+        req[right, prev] = left
     else:
-        eng[tail] = prev
-    req[r, PREV] = -1
-    req[r, NEXT] = -1
+        ends[tail] = left
+    req[r, prev] = -1
+    req[r, after] = -1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from samullm_tui.simulate.arrivals import add_arrival, drop_arrival, first_arrival
+from samullm_tui.simulate.endings import add_ending, drop_ending, first_ending
 from samullm_tui.simulate.prefixes import cached_tokens, free_cached
-from samullm_tui.simulate.queues import append, heap_pop, heap_push, heap_remove, prepend, unlink
+from samullm_tui.simulate.queues import append, heap_push, heap_remove, prepend, unlink
 from samullm_tui.simulate.state import (
-    ARRIVALS,
     ASYNC,
     BLOCK,
     BLOCKED,
@@ -28,7 +29,6 @@ from samullm_tui.simulate.state import (
     HAND_BACK,
     I64,
     IDLE,
-    KEY,
     LEAVE_HEAD,
     LEAVE_TAIL,
     LEAVERS,
@@ -42,11 +42,9 @@ from samullm_tui.simulate.state import (
     OWNER,
     PENDING,
     PENDING_COUNT,
-    PENDING_START,
     PHASE,
     POS,
     PREEMPTIONS,
-    PRIORITY,
     PROMPT,
     QUEUE,
     REACH,
@@ -57,13 +55,12 @@ from samullm_tui.simulate.state import (
     RUN_TAIL,
     RUNNING,
     SEEN,
+    SEGMENT,
     SETTLED,
     SETTLED_COUNT,
-    SETTLES,
     SHARING,
     STOP_AT_FINISH,
     STOPS,
-    TIE,
     TOKENS,
     USABLE,
     USED,
@@ -106,12 +103,8 @@ def blocks(tokens: int, block: int) -> int:
 @compiled
 def arrive(s: State, r: int) -> None:
     """The request is ready at times[r, READY] and joins the arrivals of its engine."""
-    e = s.req[r, ENGINE]
-    s.times[r, KEY] = s.times[r, READY]
-    s.times[r, TIE] = 0.0
     s.req[r, PHASE] = PENDING
-    heap_push(s.lists[ARRIVALS, s.eng[e, PENDING_START] :], s.eng[e, PENDING_COUNT], r, s.req, s.times)
-    s.eng[e, PENDING_COUNT] += 1
+    add_arrival(s, s.req[r, ENGINE], r)
 
 
 @inlined
@@ -119,9 +112,7 @@ def enqueue(s: State, e: int, r: int, front: bool) -> None:
     """Into the queue of its engine: by priority and arrival, else at the end or the front."""
     eng = s.eng[e]
     if eng[BY_PRIORITY]:
-        s.times[r, KEY] = s.option[r, PRIORITY]
-        s.times[r, TIE] = s.times[r, READY]
-        heap_push(s.lists[QUEUE, eng[PENDING_START] :], eng[WAIT_COUNT], r, s.req, s.times)
+        heap_push(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.option, True)
     elif front:
         prepend(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
     else:
@@ -133,7 +124,7 @@ def enqueue(s: State, e: int, r: int, front: bool) -> None:
 def dequeue(s: State, e: int, r: int) -> None:
     eng = s.eng[e]
     if eng[BY_PRIORITY]:
-        heap_remove(s.lists[QUEUE, eng[PENDING_START] :], eng[WAIT_COUNT], r, s.req, s.times)
+        heap_remove(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.option, True)
     else:
         unlink(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
     eng[WAIT_COUNT] -= 1
@@ -143,7 +134,7 @@ def dequeue(s: State, e: int, r: int) -> None:
 def queue_head(s: State, e: int) -> int:
     """The request to admit next, of at least one."""
     eng = s.eng[e]
-    return int(s.lists[QUEUE, eng[PENDING_START]] if eng[BY_PRIORITY] else eng[WAIT_HEAD])
+    return int(s.lists[QUEUE, eng[SEGMENT]] if eng[BY_PRIORITY] else eng[WAIT_HEAD])
 
 
 @compiled
@@ -152,10 +143,11 @@ def take_arrivals(s: State, e: int) -> None:
     eng = s.eng[e]
     now = s.clock[e, CLOCK]
     seen_s = s.clock[e, SEEN] if eng[ASYNC] else now
-    heap = s.lists[ARRIVALS, eng[PENDING_START] :]
-    while eng[PENDING_COUNT] > 0 and s.times[heap[0], READY] <= seen_s:
-        r = heap_pop(heap, eng[PENDING_COUNT], s.req, s.times)
-        eng[PENDING_COUNT] -= 1
+    while eng[PENDING_COUNT] > 0:
+        r = first_arrival(s, e)
+        if s.times[r, READY] > seen_s:
+            return
+        drop_arrival(s, e, r)
         limit = min(s.req[r, LIMIT], eng[MAX_LEN])
         too_large = blocks(limit - 1, eng[BLOCK]) > eng[USABLE]
         if s.req[r, PROMPT] >= limit or too_large:
@@ -178,10 +170,7 @@ def settle(s: State, e: int, r: int) -> None:
     s.req[r, COMPUTED] = base
     s.req[r, PHASE] = SETTLED
     s.hist[e, base % eng[BLOCK]] += 1
-    s.times[r, KEY] = eng[DECODED] + s.req[r, LIMIT] - s.req[r, TOKENS]
-    s.times[r, TIE] = eng[SETTLES]
-    eng[SETTLES] += 1
-    heap_push(s.ends[e], eng[SETTLED_COUNT], r, s.req, s.times)
+    add_ending(s.req, s.endings[e], s.crowds[e], r, s.req[r, LIMIT] - 1 - base)
     eng[SETTLED_COUNT] += 1
 
 
@@ -189,8 +178,8 @@ def settle(s: State, e: int, r: int) -> None:
 def unsettle(s: State, e: int, r: int) -> None:
     """Writes down how far a settled request is."""
     eng = s.eng[e]
-    heap_remove(s.ends[e], eng[SETTLED_COUNT], r, s.req, s.times)
     base = s.req[r, COMPUTED]
+    drop_ending(s.req, s.endings[e], s.crowds[e], r, s.req[r, LIMIT] - 1 - base)
     s.hist[e, base % eng[BLOCK]] -= 1
     s.req[r, COMPUTED] = base + eng[DECODED]
     s.req[r, TOKENS] = s.req[r, COMPUTED] + 1
@@ -207,7 +196,7 @@ def leave_running(s: State, e: int, r: int, computed: int, known: int, keep: boo
     """
     eng = s.eng[e]
     if eng[SHARING]:
-        free_cached(s.option, s.cache[e], s.lru[e], eng, r, computed, known, keep)
+        free_cached(s.option, s.cache[e], s.lru[:, e], eng, r, computed, known, keep)
     else:
         eng[USED] -= blocks(computed, eng[BLOCK])
     eng[RUNNING] -= 1
@@ -243,12 +232,11 @@ def take_out(s: State, r: int) -> None:
     eng = s.eng[e]
     phase = s.req[r, PHASE]
     if phase == PENDING:
-        heap_remove(s.lists[ARRIVALS, eng[PENDING_START] :], eng[PENDING_COUNT], r, s.req, s.times)
-        eng[PENDING_COUNT] -= 1
+        drop_arrival(s, e, r)
     elif phase == WAITING:
         dequeue(s, e, r)
         if eng[SHARING] and s.option[r, IDLE] >= 0:
-            s.lru[e, s.option[r, IDLE], OWNER] = -1
+            s.lru[s.option[r, IDLE], e, OWNER] = -1
             s.option[r, IDLE] = -1
     elif FILLING <= phase <= SETTLED:
         if phase == SETTLED:
@@ -273,11 +261,11 @@ def token(s: State, e: int, r: int, now: float) -> None:
 def finish_settled(s: State, e: int, now: float) -> None:
     """Finishes the settled requests whose last token this was, in running order."""
     eng = s.eng[e]
-    heap = s.ends[e]
-    while eng[SETTLED_COUNT] > 0 and s.times[heap[0], KEY] == eng[DECODED]:
-        r = heap[0]
+    r = first_ending(s.endings[e], eng[DECODED])
+    while r >= 0:
         unsettle(s, e, r)
         end(s, e, r, now)
+        r = first_ending(s.endings[e], eng[DECODED])
 
 
 @inlined

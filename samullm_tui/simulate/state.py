@@ -1,6 +1,6 @@
 """The arrays that the compiled kernels work on: n requests and E engines, no object for either.
 
-Columns of `req` [n, 13], one row for each request, and of `eng` [E, 32], one row for each engine, are named below.
+Columns of `req` [n, 15], one row for each request, and of `eng` [E, 35], one row for each engine, are named below.
 
 A request that only decodes is *settled*. All settled requests of an engine advance together by one token a step, so
 nothing is written for them: `eng[e, DECODED]` counts those steps (D), a settled request keeps base = computed − D in
@@ -26,19 +26,37 @@ from samullm_tui.simulate.graph import Links, compiled, inlined, no_links
 __all__ = ["LOG_COLUMNS", "State", "compiled", "inlined", "make_state"]
 
 I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
 F64 = npt.NDArray[np.float64]
 
 # Columns of req. LIMIT is the number of tokens a request ends with; BLOCKED its unfinished parents;
-# ORDER breaks ties; ORIGIN are the tokens of its prompt without any output of its own.
-PROMPT, LIMIT, TOKENS, COMPUTED, PHASE, PREV, NEXT, POS, ENGINE, BLOCKED, ORDER, LLM, ORIGIN = range(13)
+# ORDER breaks ties; ORIGIN are the tokens of its prompt without any output of its own. PREV and NEXT are its neighbours
+# among those that are to arrive, wait or run; AHEAD and BEHIND those that end in the same step; POS its place in a heap,
+# or the next of those that are leaving.
+(
+    PROMPT,
+    LIMIT,
+    TOKENS,
+    COMPUTED,
+    PHASE,
+    PREV,
+    NEXT,
+    POS,
+    ENGINE,
+    BLOCKED,
+    ORDER,
+    LLM,
+    ORIGIN,
+    AHEAD,
+    BEHIND,
+) = range(15)
 
 # Values of PHASE. OUTSIDE: not known to an engine yet. FILLING: running, its prompt not yet computed.
 # From DONE on it has finished.
 OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED, LEAVING, WASTING = range(9)
 
-# Columns of times [n, 6], seconds. KEY, then TIE, order the heap that a request is in: its arrival; or the D of its
-# finish and its place in the running list; or its priority and its arrival.
-READY, SCHEDULED, FIRST, FINISH, KEY, TIE = range(6)
+# Columns of times [n, 4], seconds.
+READY, SCHEDULED, FIRST, FINISH = range(4)
 
 # Columns of option [n, 8], which has no rows when every engine is plain. STOPS: it ends by itself, not by a limit.
 # PREFIX: slot of the first block that it shares, or -1; SHARED: tokens that it shares; HELD: shared blocks it holds,
@@ -49,13 +67,14 @@ PRIORITY, STOPS, PREFIX, SHARED, HELD, IDLE, IDLE_FROM, ADMITTED = range(8)
 # Columns of cache [E, slots, 2]: requests that hold the shared block (-1: not cached); its node while nobody does.
 REFS, NODE = range(2)
 
-# Columns of lru [E, nodes, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
+# Columns of lru [nodes, E, 5], the cached blocks that nobody holds, least recently used first. A node is `COUNT`
 # blocks of the waiting request OWNER (or of nobody: -1), the last block first; or one shared block, of slot SLOT.
-# Of a node that is not in use AFTER tells how far behind the node after it the next such one is: 0 at the beginning.
+# LRU_NODES of them have been in use: those beyond are not written. Those in use no more are a list from LRU_SPARE on.
 AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
 
-# Columns of eng. SETTLES counts requests that settled; LEAVERS are leaving, WASTERS of them for one more slot; BLANK
-# are the free blocks with nothing in them, which are taken first; PREFILLED counts prompt tokens computed.
+# Columns of eng. PENDING_COUNT are to arrive, LATE_COUNT of them in a heap; SEGMENT is where the engine's heaps begin;
+# LEAVERS are leaving, WASTERS of them for one more slot; BLANK are the free blocks with nothing in them, which are taken
+# first; PREFILLED counts prompt tokens computed.
 (
     MAX_SEQS,
     BUDGET,
@@ -70,7 +89,10 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     WAIT_HEAD,
     WAIT_TAIL,
     PENDING_COUNT,
-    PENDING_START,
+    COME_HEAD,
+    COME_TAIL,
+    LATE_COUNT,
+    SEGMENT,
     DECODED,
     CONTEXT,
     USED,
@@ -79,7 +101,6 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     ASYNC,
     BY_PRIORITY,
     SHARING,
-    SETTLES,
     LEAVERS,
     WASTERS,
     LEAVE_HEAD,
@@ -88,8 +109,9 @@ AFTER, BEFORE, COUNT, OWNER, SLOT = range(5)
     LRU_HEAD,
     LRU_TAIL,
     LRU_SPARE,
+    LRU_NODES,
     PREFILLED,
-) = range(32)
+) = range(35)
 
 # Columns of clock [E, 3], seconds: when the next step may start; how long steps took together; until when arrivals
 # are seen by the next schedule of an asynchronous engine.
@@ -103,6 +125,9 @@ FINISHED, LOGGED, LOGGING, STOP_AT_FINISH, HAND_BACK, REFUSALS = range(6)
 ARRIVALS, FINISHES, QUEUE = range(3)
 LEFT, END = range(2)
 EDGES, REACH = range(2)
+
+GROUP = 64
+"""Steps whose endings are counted together; they are kept for a power of two of steps, this at least."""
 
 LOG_COLUMNS = (
     "start_s",
@@ -120,7 +145,7 @@ class State(NamedTuple):
 
     lists     [2 or 3, n] ARRIVALS: heaps, one segment for each engine; FINISHES: finished requests, in order;
               QUEUE: heaps like ARRIVALS, the waiting requests of engines that go by priority
-    ends      [E, max_num_seqs] heaps of settled requests by their finish
+    endings   [E, steps, 2] and crowds [E, steps / GROUP]: settled requests by the step in which they end
     children  request i feeds children[child_start[i]:child_start[i + 1]]: 2 × request, plus 1 when its output is
               part of that request's prompt
     llm       [L, 2] unfinished requests of each LLM and the last finish of each
@@ -128,13 +153,14 @@ class State(NamedTuple):
               engine feeds another, over others too
     """
 
-    req: I64
+    req: I32
     times: F64
     eng: I64
     clock: F64
     latency: F64
     lists: I64
-    ends: I64
+    endings: I64
+    crowds: I64
     hist: I64
     misc: I64
     log: F64
@@ -151,7 +177,8 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     """Engine e as it is before its first request."""
     row = state.eng[e]
     row[:] = 0
-    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL]] = -1
+    row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, COME_HEAD, COME_TAIL]] = -1
+    row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL, LRU_SPARE]] = -1
     row[MAX_SEQS] = config.max_num_seqs
     row[BUDGET] = config.max_num_batched_tokens
     row[USABLE] = config.usable_blocks
@@ -165,11 +192,16 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
 
 
 @compiled
-def put_outside(req: I64) -> None:
+def put_outside(req: I32, times: F64, option: I64) -> None:
     """Every request as it is before an engine knows it."""
     for r in range(req.shape[0]):
+        req[r] = 0
         req[r, PREV] = req[r, NEXT] = req[r, POS] = req[r, ENGINE] = -1
         req[r, ORDER] = r
+        times[r] = np.nan
+    for r in range(option.shape[0]):
+        option[r] = 0
+        option[r, PREFIX] = option[r, IDLE] = -1
 
 
 def make_state(
@@ -178,27 +210,31 @@ def make_state(
     *,
     llms: int = 1,
     links: Links | None = None,
+    longest: int | None = None,
     log_rows: int = 0,
     slots: int = 0,
 ) -> State:
-    """Room for n requests on these engines, with `slots` shared blocks; all requests outside."""
+    """Room for n requests on these engines, with `slots` shared blocks; all requests outside.
+
+    `longest`: no request has more output tokens; without it as many as the context has.
+    """
     count = len(engines)
     links = links or no_links(n)
-    seqs = max(config.max_num_seqs for config, _ in engines)
+    longest = longest or max(config.max_model_len for config, _ in engines)
+    steps = max(GROUP, 1 << longest.bit_length())
     block = max(config.block_size for config, _ in engines)
     plain = all(config.plain for config, _ in engines)
     queue = any(config.scheduling_policy == "priority" for config, _ in engines)
     nodes = max(config.usable_blocks if config.prefix_caching else 0 for config, _ in engines)
-    req = np.zeros((n, 13), np.int64)
-    put_outside(req)
     state = State(
-        req=req,
-        times=np.full((n, 6), np.nan),
-        eng=np.zeros((count, 32), np.int64),
+        req=np.empty((n, 15), np.int32),
+        times=np.empty((n, 4)),
+        eng=np.zeros((count, 35), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
-        lists=np.zeros((3 if queue else 2, n), np.int64),
-        ends=np.zeros((count, min(seqs, max(n, 1))), np.int64),
+        lists=np.empty((3 if queue else 2, n), np.int64),
+        endings=np.full((count, steps, 2), -1, np.int64),
+        crowds=np.zeros((count, steps // GROUP), np.int64),
         hist=np.zeros((count, block), np.int64),
         misc=np.zeros(6, np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS))),
@@ -206,11 +242,11 @@ def make_state(
         children=links.children,
         llm=np.zeros((llms, 2)),
         feeds=np.zeros((2, count, count), np.int64),
-        option=np.zeros((0 if plain else n, 8), np.int64),
+        option=np.empty((0 if plain else n, 8), np.int64),
         cache=np.full((count, slots if nodes else 0, 2), -1, np.int64),
-        lru=np.zeros((count, nodes, 5), np.int64),
+        lru=np.empty((nodes, count, 5), np.int64),
     )
-    state.option[:, [PREFIX, IDLE]] = -1
+    put_outside(state.req, state.times, state.option)
     for e, (config, latency) in enumerate(engines):
         set_engine(state, e, config, latency)
     return state

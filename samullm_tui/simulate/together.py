@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.simulate.kernel import advance, next_action_s
-from samullm_tui.simulate.queues import append
-from samullm_tui.simulate.requests import arrive, blocks, enqueue, leave, settle
+from samullm_tui.simulate.requests import arrive
 from samullm_tui.simulate.state import (
-    BLOCK,
     BLOCKED,
-    BY_PRIORITY,
-    CLOCK,
     COMPUTED,
     DECODED,
     DONE,
@@ -24,40 +20,41 @@ from samullm_tui.simulate.state import (
     END,
     ENGINE,
     F64,
-    FILLING,
     FINISH,
     HAND_BACK,
     I64,
     LEFT,
     LIMIT,
     LLM,
-    MAX_LEN,
-    NEXT,
     ORIGIN,
     OUTSIDE,
-    PENDING_START,
     PHASE,
     PROMPT,
-    QUEUE,
     REACH,
     READY,
-    RUN_HEAD,
-    RUN_TAIL,
-    RUNNING,
-    SCHEDULED,
+    SEGMENT,
     SETTLED,
     TOKENS,
-    USED,
-    WAIT_HEAD,
-    WAITING,
-    WASTING,
     State,
     compiled,
 )
 
-__all__ = ["arrivals", "collect", "export", "link_served", "place", "restore", "serve", "split"]
+__all__ = ["arrivals", "collect", "link_served", "number", "place", "serve", "split"]
 
 Bools = npt.NDArray[np.bool_]
+
+
+@compiled
+def number(engine_of: I64, served: I64, row_of: I64) -> int:
+    """The rows of requests that have an engine, in order, and back: -1 for others. Returns how many they are."""
+    count = 0
+    for r in range(engine_of.size):
+        row_of[r] = -1
+        if engine_of[r] >= 0:
+            row_of[r] = count
+            served[count] = r
+            count += 1
+    return count
 
 
 @compiled
@@ -75,7 +72,8 @@ def place(
     generated: I64,
     finish_s: F64,
 ) -> None:
-    """Writes every request that is served as it stands: prompt with what its parents gave, tokens it has, its engine.
+    """Writes every request that is served as it stands: prompt with what its parents gave, tokens it has, its engine;
+    and where the heaps of each engine begin.
 
     Row i of the state is request served[i]; all other arrays are of the whole application.
     """
@@ -103,6 +101,10 @@ def place(
         s.req[row, ENGINE] = engine_of[r]
         s.times[row, READY] = ready_s
         s.times[row, FINISH] = finish_s[r]
+        if engine_of[r] + 1 < s.eng.shape[0]:
+            s.eng[engine_of[r] + 1, SEGMENT] += 1
+    for e in range(1, s.eng.shape[0]):
+        s.eng[e, SEGMENT] += s.eng[e - 1, SEGMENT]
 
 
 @compiled
@@ -122,74 +124,11 @@ def link_served(
 
 
 @compiled
-def restore(s: State, e: int, running: I64, computed: I64, phases: I64, waiting: I64, prompts: I64) -> None:
-    """KV cache and preempted requests of a kept engine, as `export` read them, its prefix cache aside."""
-    eng = s.eng[e]
-    for i in range(running.size):
-        r = running[i]
-        s.req[r, PROMPT] = prompts[i]
-        s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
-        s.req[r, COMPUTED] = computed[i]
-        s.req[r, PHASE] = FILLING
-        s.times[r, SCHEDULED] = s.clock[e, CLOCK]  # known to have run, should it be preempted
-        append(s.req, eng, r, RUN_HEAD, RUN_TAIL)
-        eng[RUNNING] += 1
-        eng[USED] += blocks(computed[i], eng[BLOCK])
-        if phases[i] >= DONE:
-            leave(s, e, r, phases[i] == WASTING)
-        elif computed[i] >= prompts[i] and s.req[r, TOKENS] == computed[i] + 1:
-            settle(s, e, r)
-    for i in range(waiting.size):
-        r = waiting[i]
-        s.req[r, PROMPT] = prompts[running.size + i]
-        s.req[r, LIMIT] = min(s.req[r, LIMIT], eng[MAX_LEN])
-        s.req[r, PHASE] = WAITING
-        s.times[r, SCHEDULED] = s.clock[e, CLOCK]
-        enqueue(s, e, r, False)
-
-
-@compiled
 def arrivals(s: State) -> None:
-    """Makes room for the arrivals of each engine, and lets those arrive that wait for no parent."""
-    count = s.eng.shape[0]
-    for r in range(s.req.shape[0]):
-        if s.req[r, ENGINE] >= 0 and s.req[r, ENGINE] + 1 < count:
-            s.eng[s.req[r, ENGINE] + 1, PENDING_START] += 1
-    for e in range(1, count):
-        s.eng[e, PENDING_START] += s.eng[e - 1, PENDING_START]
+    """Lets those arrive that wait for no parent."""
     for r in range(s.req.shape[0]):
         if s.req[r, ENGINE] >= 0 and s.req[r, PHASE] == OUTSIDE and s.req[r, BLOCKED] == 0:
             arrive(s, r)
-
-
-@compiled
-def export(s: State, e: int, running: I64, computed: I64, phases: I64, waiting: I64) -> int:
-    """Reads the running list with the tokens in the KV cache, and the preempted requests, into arrays that are long
-    enough.
-
-    Returns how many were preempted: all others in the queue stand behind them, in the order of their arrival.
-    """
-    eng = s.eng[e]
-    r = eng[RUN_HEAD]
-    i = 0
-    while r >= 0:
-        running[i] = r
-        computed[i] = s.req[r, COMPUTED]
-        phases[i] = s.req[r, PHASE]
-        if s.req[r, PHASE] == SETTLED:
-            computed[i] += eng[DECODED]
-        i += 1
-        r = s.req[r, NEXT]
-    preempted = 0
-    r = eng[WAIT_HEAD]
-    for i in range(waiting.size):
-        if eng[BY_PRIORITY]:
-            r = s.lists[QUEUE, eng[PENDING_START] + i]
-        if not np.isnan(s.times[r, SCHEDULED]):
-            waiting[preempted] = r
-            preempted += 1
-        r = s.req[r, NEXT]
-    return preempted
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import combinations
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from plan_cases import (
     NAMES,
     draw_application,
@@ -181,6 +183,27 @@ def test_a_stopped_engine_loses_its_cache_and_keeps_its_tokens() -> None:
     assert trace.makespan_s == first.end_s + shape.load_s + rest.makespan_s
     assert trace.kept == ((False, False), (False,))
     assert trace.loads == 3
+
+
+def test_preempted_requests_of_a_kept_engine_that_goes_by_priority_go_on() -> None:
+    """B is not the first engine of the stage, and the end of A finds one of its requests preempted."""
+    table = make_table([0, 1, 1, 1, 1, 2], [5, 9, 9, 9, 9, 5])
+    problem = make_problem(table, tight=True)
+    by_priority = [
+        structs.replace(shape, config=structs.replace(shape.config, scheduling_policy="priority"))
+        for shape in problem.llms[1].shapes
+    ]
+    llms = (problem.llms[0], structs.replace(problem.llms[1], shapes=tuple(by_priority)), problem.llms[2])
+    problem = dataclasses.replace(problem, llms=llms, priority=np.array([0, 3, 2, 1, 0, 0]))
+    output = [20, 40, 40, 40, 40, 9]
+    stages = (one_each("A", "B", until=("A",)), one_each("C", "B"))
+    first = simulate_stage(problem, np.array(output), Progress.fresh(problem), stages[0], frozenset(), 0.0)
+    (b,) = (state for replica, state in first.progress.engines.items() if replica.llm == "B")
+    assert len(b.waiting)
+    trace = simulate_plan(problem, plan_of(*stages), np.array(output))
+    expected = PlanReference(problem, output)
+    expected.run(plan_of(*stages))
+    assert trace.finish_s.tolist() == expected.finish_s
 
 
 def test_a_stage_that_waits_for_nothing_does_not_take_place() -> None:
