@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from math import inf
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,20 +20,25 @@ from samullm_tui.forecast.plans import make_forecast
 from samullm_tui.forecast.problem import read_workload
 from samullm_tui.journal.compressed import SUFFIX, compress_into
 from samullm_tui.locations import APPS, RECORDINGS
+from samullm_tui.supervisor.client import ControlClient
 from samullm_tui.supervisor.launch import create_run, follow, spawn_supervisor
 from samullm_tui.supervisor.spec import RunPaths, existing_run
 
 RATE = 4.0
 """Simulated seconds a second. Planning and rescheduling take real ones, and this many times as long in the recording."""
 
+SMALLEST = 19
+"""The strongest level of Zstandard that needs no more memory to read: who clones the repository gets it every time."""
+
 
 class Recorded(Struct, frozen=True):
-    """A run of the best plan, or of the one by that planner."""
+    """A run of the best plan, or of the one by that planner. The operator asks for a re-plan at `asked_s`."""
 
     application: Path
     cluster: str
     seed: int = 0
     planner: str = ""
+    asked_s: float = inf
 
 
 CHAIN = APPS / "chain-summary.toml"
@@ -42,7 +48,7 @@ RUNS = {
     "mixed": Recorded(RECORDINGS / "mixed.toml", "a100-80g:8"),
     "routing": Recorded(RECORDINGS / "routing.toml", "a100-80g:4"),
     # Not the best plan: the rescheduler has something to mend.
-    "three-decisions": Recorded(CHAIN, "a100-80g:8", seed=1, planner="min-heuristic"),
+    "three-decisions": Recorded(CHAIN, "a100-80g:8", seed=1, planner="min-heuristic", asked_s=200.0),
 }
 
 
@@ -63,9 +69,13 @@ def run_of(recorded: Recorded) -> RunPaths:
         rank=rank,
     )
     spawn_supervisor(run)
-    *_, last = follow(run)
-    if not (isinstance(last, RunEnded) and last.status == "succeeded"):
-        raise SystemExit(f"{run} did not succeed: {last}")
+    asked = False
+    for event in follow(run):
+        if event.at_s >= recorded.asked_s and not asked:
+            asked = True
+            ControlClient(existing_run(run)).replan(by="console")
+        if isinstance(event, RunEnded) and event.status != "succeeded":
+            raise SystemExit(f"{run} {event.status}: {event.cause}")
     return existing_run(run)
 
 
@@ -76,7 +86,7 @@ def main() -> None:
             journal = run_of(RUNS[name]).journal
             target = RECORDINGS / f"{name}.jsonl{SUFFIX}"
             with journal.open("rb") as source, target.open("wb") as file:
-                compress_into(source, file)
+                compress_into(source, file, SMALLEST)
             print(f"{name}: {journal.stat().st_size:,} bytes in {target.stat().st_size:,}")
 
 

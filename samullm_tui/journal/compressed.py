@@ -27,6 +27,7 @@ def open_compressed(file: Path) -> BinaryIO:
     return cast("BinaryIO", zstd.open(file))
 
 
-def compress_into(source: BinaryIO, target: BinaryIO) -> None:
-    with zstd.open(target, "wb", options=OPTIONS) as stream:
+def compress_into(source: BinaryIO, target: BinaryIO, level: int = zstd.COMPRESSION_LEVEL_DEFAULT) -> None:
+    options = {**OPTIONS, zstd.CompressionParameter.compression_level: level}
+    with zstd.open(target, "wb", options=options) as stream:
         shutil.copyfileobj(source, cast("BinaryIO", stream), 1024**2)

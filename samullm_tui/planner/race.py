@@ -30,7 +30,7 @@ CONFIDENCE = 0.99
 """A plan gets no more draws when in this share of the resamples it is slower than the first, by more than a tie."""
 LEAST = 6
 """Draws that every plan gets, unless a single one is worth a good part of the effort: then two."""
-FIRST_SHARE = 0.25
+FIRST_SHARE = 0.15
 """The share of the effort that the first draws of all plans may take."""
 ENOUGH = 64
 """Draws after which a plan that is clearly behind is left, however cheap they are."""
@@ -153,7 +153,7 @@ def race(
 ) -> Race:
     """Different plans on `draws`. Without `effort` every plan gets every draw.
 
-    With it at most about so many requests are simulated, up to a quarter of them for the first draws of all plans, the
+    With it at most about so many requests are simulated, up to FIRST_SHARE of them for the first draws of all plans, the
     others for plans that may still be the best. The plan that comes first, and those within a tie of it, always have
     the most draws.
     """
