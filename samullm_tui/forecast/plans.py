@@ -32,7 +32,7 @@ __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
-EFFORT = 9_000_000
+EFFORT = 7_000_000
 """Requests that ranking may simulate when nobody said how many draws: about three seconds on two cores."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
