@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from samullm_tui.console.actions import actions_of
 from samullm_tui.console.describe import describe, log_of
+from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import marks_of
 from samullm_tui.console.layout.text import Line, line_width, plain
 from samullm_tui.console.views.application import ApplicationView, application_lines
@@ -22,6 +23,8 @@ from samullm_tui.console.views.lengths import LengthsView, lengths_body
 from samullm_tui.console.views.library import Entry, library_body
 from samullm_tui.console.views.plans import PlansView, plans_body, ranked
 from samullm_tui.console.views.run import RunView, run_body, run_title, transport_line
+from samullm_tui.console.views.run_charts import planned_ends_s
+from samullm_tui.console.views.run_tables import llm_table
 from samullm_tui.domain.event import (
     AnyEvent,
     EngineReady,
@@ -198,3 +201,18 @@ def test_every_event_but_the_frequent_ones_has_a_line() -> None:
 def test_a_state_of_nothing_says_that_it_plans() -> None:
     lines = run_body(RunView(RunState(), "planning", {}), 80, 22)
     assert any("planning …" in plain(line) for line in lines)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_llm_with_requests_left_says_when_the_plan_ends_it_and_warns_when_that_is_over(late: bool) -> None:
+    state = fold([*beginning(), *middle()])
+    ends_s = planned_ends_s(state)
+    assert set(ends_s) == set(state.llms)
+    state.at_s = (state.started_s or 0.0) + (max(ends_s.values()) + 1 if late else 1.0)
+    table = llm_table(state, marks_of(list(state.llms)), 70, 9, live=True)
+    for llm, line in zip(state.llms, table[1:], strict=False):
+        assert line[-1] == (f"{'~' + duration(ends_s[llm]):>9}", "warning" if late else "")
+    done = llm_table(
+        fold([*beginning(), *middle(), *ending()]), marks_of(list(state.llms)), 70, 9, live=False
+    )
+    assert all("~" not in plain(line) for line in done[1:3])

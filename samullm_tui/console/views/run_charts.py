@@ -23,7 +23,7 @@ from samullm_tui.console.layout.window import Window
 from samullm_tui.domain.plan import Span
 from samullm_tui.journal.run_state import RunState
 
-__all__ = ["chart_end_s", "charts", "moment_s", "strips"]
+__all__ = ["chart_end_s", "charts", "moment_s", "planned_ends_s", "strips"]
 
 
 def strips(state: RunState, marks: Mapping[str, Mark], width: int, window: Window) -> list[Line]:
@@ -74,6 +74,15 @@ def chart_end_s(state: RunState) -> float:
 
 def _planned(state: RunState, marks: Mapping[str, Mark], axis: Axis, now: float | None) -> list[Row]:
     return gantt_rows(_plan_spans(state), max(1, state.gpu_count), Chart(axis, marks, now))
+
+
+def planned_ends_s(state: RunState) -> dict[str, float]:
+    """When each LLM is planned to end, seconds since the start of the first engine. Simulated."""
+    ends: dict[str, float] = {}
+    for span in _plan_spans(state):
+        if span.end_s is not None:
+            ends[span.llm] = max(span.end_s, ends.get(span.llm, 0.0))
+    return ends
 
 
 def _plan_spans(state: RunState) -> list[Span]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from samullm_tui.console.layout.bars import filled, sparkline
+from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.gantt import Mark
 from samullm_tui.console.layout.numbers import compact, gib, percent
 from samullm_tui.console.layout.text import Line, fit, pad_line
+from samullm_tui.console.views.run_charts import moment_s, planned_ends_s
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.journal.run_state import LLMState, ReplicaState, RunState
 
@@ -17,6 +19,8 @@ __all__ = ["gpu_table", "gpu_width", "llm_table"]
 
 HISTORY_FROM = 60
 """A GPU table at least this wide has room for the history of each GPU."""
+ENDS_FROM = 60
+"""An LLM table at least this wide has room for when each is planned to end."""
 
 
 # GPUs
@@ -150,12 +154,14 @@ def llm_table(
     state: RunState, marks: Mapping[str, Mark], width: int, height: int, *, live: bool
 ) -> list[Line]:
     """A header and a line for each LLM; throughput and nodes below, where there is room."""
-    done = width >= 52
-    room = width - 2 - 6 - 6 - 5 - 6 - 4 - (8 if done else 0)
+    done, ends = width >= 52, width >= ENDS_FROM
+    room = width - 2 - 6 - 6 - 5 - 6 - 4 - (8 if done else 0) - (9 if ends else 0)
     head = f"{fit('LLM', room + 2)}{'tp×dp':>6}{'left':>6}{'run':>5}{'done' if done else '':>{8 if done else 0}}{'tok/s':>6}{'KV%':>4}"
-    lines: list[Line] = [[(head, "dim")]]
+    lines: list[Line] = [[(head + ("    ~ends" if ends else ""), "dim")]]
+    ends_s = planned_ends_s(state) if ends and live else {}
     for llm, sums in state.llms.items():
-        lines.append(_llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), room, done=done))
+        line = _llm(llm, sums, _totals(state, llm), marks.get(llm, Mark("?", 0)), room, done=done)
+        lines.append([*line, *_end(state, sums, ends_s.get(llm))] if ends else line)
     lines = _cut(lines, height, "LLMs")
     return [*lines, *_below(state, marks, width, height - len(lines), live=live)]
 
@@ -192,6 +198,14 @@ def _llm(llm: str, sums: LLMState, now: Totals, mark: Mark, room: int, *, done: 
         (f"{compact(now.tokens_per_s):>6}", style),
         (f"{percent(now.kv_usage):>4}", "warning" if (now.kv_usage or 0) > 0.97 else style),
     ]
+
+
+def _end(state: RunState, sums: LLMState, planned_s: float | None) -> Line:
+    """When the plan in force ends an LLM that has requests left; a warning when that has gone by."""
+    if planned_s is None or sums.finished + sums.failed >= sums.requests:
+        return [(" " * 9, "")]
+    late = (moment_s(state) or 0.0) > planned_s
+    return [(f"{'~' + duration(planned_s):>9}", "warning" if late else "")]
 
 
 def _below(state: RunState, marks: Mapping[str, Mark], width: int, room: int, *, live: bool) -> list[Line]:
