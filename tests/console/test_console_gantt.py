@@ -164,3 +164,15 @@ def test_pages_show_every_gpu_once_and_turn_round(gpus: int, height: int) -> Non
     shown = [int(line.split("┃")[0]) for line in seen if "┃" in line]
     assert shown == list(range(gpus))
     assert gantt_lines(rows, height, label, pages) == gantt_lines(rows, height, label, 0)
+
+
+def test_a_page_shows_the_same_gpus_of_every_chart() -> None:
+    """Of one plan neighbours do the same, of the other none do."""
+    chart = Chart(Axis(0.0, 100.0, 100), MARKS)
+    alike = gantt_rows([Span("x", (gpu,), gpu // 2, 5, gpu // 2 + 40) for gpu in range(16)], 16, chart)
+    unlike = gantt_rows([Span("y", (gpu,), gpu, 20, gpu + 40) for gpu in range(16)], 16, chart)
+    for page in range(6):
+        shown = [
+            [plain(line).split("┃")[0] for line in gantt_lines(rows, 4, 5, page)] for rows in (alike, unlike)
+        ]
+        assert shown[0] == shown[1]

@@ -135,18 +135,17 @@ def label_width(gpus: int, height: int) -> int:
 def gantt_lines(rows: Sequence[Row], height: int, label: int, page: int = 0) -> list[Line]:
     """At most `height` lines `0 ┃▒▒AAAA`: equal neighbours are joined where there is too little room.
 
-    If that is not enough, they come in pages of one line less; after the last comes the first.
+    If that is not enough, GPUs come one by one in pages of one line less, so that charts below each other show the
+    same ones; after the last page comes the first.
     """
-    if len(rows) > height:
-        rows = _joined(rows)
-    if len(rows) <= height or height < 1:
-        return [_line(row, label) for row in rows[: max(0, height)]]
+    joined = rows if len(rows) <= height else _joined(rows)
+    if len(joined) <= height or height < 1:
+        return [_line(row, label) for row in joined[: max(0, height)]]
     size = max(1, height - 1)
     first = page % -(-len(rows) // size) * size
     shown = rows[first : first + size]
     lines = [_line(row, label) for row in shown][: height - 1]
-    hidden = sum(len(row.gpus) for row in (*rows[:first], *rows[first + len(lines) :]))
-    more = [(f"{'':{label}}   … {hidden} more GPUs: G", "dim")]
+    more = [(f"{'':{label}}   … {len(rows) - len(lines)} more GPUs: G", "dim")]
     return [*lines, *[[] for _ in range(height - 1 - len(lines))], more]
 
 
