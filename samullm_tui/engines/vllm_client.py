@@ -182,7 +182,12 @@ class VllmClient:
 
     async def abort(self) -> None:
         """Everything in flight is answered with what there is of it. Raises EngineError."""
-        await self._post(ABORT, {}, "")
+        try:
+            await self._post(ABORT, {}, "")
+        except (
+            EngineError
+        ):  # The server may just have closed a connection that stood idle: the next is a new one.
+            await self._post(ABORT, {}, "")
 
     async def stats(self) -> EngineStats:
         return stats_of((await self._get("/metrics")).decode())

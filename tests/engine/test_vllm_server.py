@@ -194,10 +194,11 @@ ANSWERS = 24
 
 def greedy(number: int) -> GenerateRequest:
     """Some stop by themselves, some at a word, some at their limit; every other one is a chat."""
+    long = number % 3 == 0
     sampling: dict[str, object] = {
         "temperature": 0.0,
-        "max_tokens": 400 + 3 * number,
-        "ignore_eos": number % 3 == 0,
+        "max_tokens": 880 if long else 400 + 3 * number,
+        "ignore_eos": long,
     }
     if number % 4 == 1:
         sampling["stop"] = ["ft a", "\ufffdn"]
@@ -205,23 +206,38 @@ def greedy(number: int) -> GenerateRequest:
     return GenerateRequest(key=number, prompt=prompt, chat=bool(number % 2), sampling=sampling)
 
 
+async def _stop_in_the_middle(served: Served, jobs: list[asyncio.Task[Completion]]) -> None:
+    """Stops the engine when it has all requests and has begun them, however late a busy machine lets anybody see that.
+
+    The engine core gets no time but these slices, and none while it is asked to stop.
+    """
+    (core,) = (pid for pid in marked(served.run) if "EngineCore" in Path(f"/proc/{pid}/cmdline").read_text())
+    enough = (await served.engine.stats()).output_tokens_total + 20 * len(jobs)
+    while not (
+        (stats := await served.engine.stats()).output_tokens_total >= enough
+        and stats.running + sum(job.done() for job in jobs) >= len(jobs)
+    ):
+        os.kill(core, signal.SIGCONT)
+        await asyncio.sleep(0.02)
+        os.kill(core, signal.SIGSTOP)
+    stopped = asyncio.create_task(served.engine.stop())
+    await asyncio.sleep(1)  # For the order to reach the core; one that is late finds a few more tokens made.
+    os.kill(core, signal.SIGCONT)
+    await stopped
+
+
 async def test_a_stop_gives_back_tokens_with_which_another_engine_gives_the_same_answers(
     served: Served, other: Served
 ) -> None:
     whole = await asyncio.gather(*(served.engine.generate(greedy(n)) for n in range(ANSWERS)))
     failed = asyncio.create_task(served.engine.failed())
-    before = (await served.engine.stats()).output_tokens_total
-    requests = [greedy(n) for n in range(ANSWERS)]
-    requests += [asked("long", ignore_eos=True, max_tokens=CONTEXT) for _ in range(64 - ANSWERS)]
-    jobs = [asyncio.create_task(served.engine.generate(request)) for request in requests]
-    while (await served.engine.stats()).output_tokens_total < before + 100 * len(jobs):
-        assert not all(job.done() for job in jobs)
-    await served.engine.stop()
+    jobs = [asyncio.create_task(served.engine.generate(greedy(n))) for n in range(ANSWERS)]
+    await _stop_in_the_middle(served, jobs)
     assert marked(served.run) == []
     assert not failed.done()
     failed.cancel()
     outcomes = await asyncio.gather(*jobs, return_exceptions=True)
-    partial = [o for o in outcomes[:ANSWERS] if isinstance(o, PartialAnswerError)]
+    partial = [o for o in outcomes if isinstance(o, PartialAnswerError)]
     assert len(partial) >= ANSWERS // 4
     assert all(isinstance(o, PartialAnswerError | Completion) for o in outcomes)
 
