@@ -1,7 +1,10 @@
-"""What a worker process answers: its result, or what is wrong with what it was asked, as one line of JSON on stdout."""
+"""A worker process: it ends with the process it works for, and answers with one line of JSON on stdout."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -9,7 +12,9 @@ import msgspec
 
 from samullm_tui.domain.errors import SamullmError
 
-__all__ = ["answer"]
+__all__ = ["answer", "end_with"]
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def answer(work: Callable[[], object]) -> int:
@@ -22,3 +27,12 @@ def answer(work: Callable[[], object]) -> int:
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     sys.stdout.flush()
     return status
+
+
+def end_with(parent: int) -> None:
+    """From now on the kernel kills this process when the process `parent`, or the thread of it that started this one,
+    is gone.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)  # It was gone before.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import overload
 
@@ -16,6 +15,7 @@ from samullm_tui.domain.errors import PlanError, Problem
 from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.domain.request import IntArray
+from samullm_tui.forecast.forks import in_forks
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
@@ -32,10 +32,12 @@ __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
-EFFORT = 7_000_000
+EFFORT = 12_000_000
 """Requests that ranking may simulate when nobody said how many draws: about three seconds on two cores."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
+WORTH_FORKS = 200_000
+"""Requests that are simulated in the time that it takes to fork processes."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
 PROVEN = 0.01
@@ -95,8 +97,8 @@ def ranked(
     requests = len(inputs.problem.table)
     effort = None if samples else Effort(EFFORT, chance)
     at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, requests))
-    with ThreadPoolExecutor(max(1, at_once)) as pool:
-        return rank(inputs.problem, plans, draws, quantile, effort=effort, run=pool.map)
+    run = in_forks(at_once, WORTH_FORKS // max(1, requests))
+    return rank(inputs.problem, plans, draws, quantile, effort=effort, run=run)
 
 
 def _plans(inputs: ForecastInputs, seed: int) -> list[Plan]:

@@ -6,25 +6,19 @@ is killed by the kernel when the process PARENT (more exactly, the thread of it 
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import socket
 import sys
 
 from samullm_tui.domain.request import RequestTable
 from samullm_tui.supervisor.reschedule_wire import Question, Reply, ask, receive
+from samullm_tui.worker import end_with
 
 __all__ = ["main"]
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> int:
     peer, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return 0
+    end_with(parent)
     table: RequestTable | None = None
     while True:
         try:
