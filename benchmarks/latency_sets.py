@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from benchmarks.make_catalog import authors_iterations, cpu_iterations, read_rows
+from benchmarks.make_catalog import cpu_iterations, read_rows
 from benchmarks.measured_steps import (
     ServingPoint,
     layer_profile,
@@ -33,7 +33,18 @@ from samullm_tui.latency.roofline import EAGER, GRAPHS, Rates, Shape, load_estim
 from samullm_tui.latency.sharing import Measured, Timed, calibrated_rates, rates_from_times
 from samullm_tui.simulate.engine import EngineConfig, simulate_requests
 
-__all__ = ["Row", "accuracy"]
+__all__ = [
+    "A100",
+    "MIXTRAL",
+    "PRIOR",
+    "Fits",
+    "Row",
+    "Steps",
+    "accuracy",
+    "fits_of",
+    "latencies",
+    "shape_named",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Steps = Mapping[tuple[str, int], Iterations]
@@ -59,10 +70,12 @@ class Row:
     others: str = ""
 
 
-def accuracy(measured: Path) -> Iterator[Row]:
-    """Every line, set by set."""
-    steps = authors_iterations(measured)
-    fits = {key: fit(rows, rng=np.random.default_rng(0)) for key, rows in steps.items()}
+def fits_of(steps: Steps) -> Fits:
+    return {key: fit(rows, rng=np.random.default_rng(0)) for key, rows in steps.items()}
+
+
+def accuracy(measured: Path, steps: Steps, fits: Fits) -> Iterator[Row]:
+    """Every line, set by set. `steps` are the SamuLLM authors', `fits` those of `fits_of`."""
     yield from authors(steps, fits)
     yield from left_out(steps, fits)
     yield from memory_and_starts(measured)
@@ -73,7 +86,7 @@ def accuracy(measured: Path) -> Iterator[Row]:
     yield from cpu(measured)
 
 
-def _shape(name: str) -> Shape:
+def shape_named(name: str) -> Shape:
     shape = shape_of(name)
     assert shape
     return unlimited(shape)
@@ -173,8 +186,8 @@ def left_out(steps: Steps, fits: Fits) -> Iterator[Row]:
     """LLMs predicted from their shape, by rates of the others, near PRIOR."""
     name = "SamuLLM authors, A100"
     rates = {
-        shape: calibrated_rates([m for m in _measured(fits) if m[0] != shape], A100, PRIOR)
-        for shape in {_shape(llm) for llm, _tp in steps}
+        shape: calibrated_rates([m for m in latencies(fits) if m[0] != shape], A100, PRIOR)
+        for shape in {shape_named(llm) for llm, _tp in steps}
     }
     dense = {key: rows for key, rows in steps.items() if key[0] != MIXTRAL}
     points, errors = _estimated(dense, rates)
@@ -182,19 +195,20 @@ def left_out(steps: Steps, fits: Fits) -> Iterator[Row]:
     points, errors = _estimated({(MIXTRAL, 2): steps[MIXTRAL, 2]}, rates)
     yield Row(name, "Mixtral left out (there is no other mixture)", points, _share(errors[0]))
     for single in ("Llama-2-7b-chat-hf", "Llama-2-13b-hf"):
-        mine = calibrated_rates(_measured(fits, single), A100, PRIOR)
-        rest = {key: rows for key, rows in dense.items() if _shape(key[0]) != _shape(single)}
+        mine = calibrated_rates(latencies(fits, single), A100, PRIOR)
+        rest = {key: rows for key, rows in dense.items() if shape_named(key[0]) != shape_named(single)}
         points, errors = _estimated(rest, dict.fromkeys(rates, mine))
         yield Row(name, f"all dense LLMs of other shapes from {single} alone", points, _over(errors))
     points, errors = _estimated(dense, dict.fromkeys(rates, PRIOR))
     yield Row(name, "the same prior, nothing calibrated", points, _over(errors))
 
 
-def _measured(fits: Fits, only: str = "") -> list[Measured]:
+def latencies(fits: Fits, only: str = "") -> list[Measured]:
+    """What was measured on A100, a mixture moved from one repeated token to text."""
     return [
         (shape, tp, of_text(result.latency, roofline(shape, A100, tp)))
         for (llm, tp), result in fits.items()
-        for shape in [_shape(llm)]
+        for shape in [shape_named(llm)]
         if only in ("", llm)
     ]
 
@@ -202,7 +216,9 @@ def _measured(fits: Fits, only: str = "") -> list[Measured]:
 def _estimated(steps: Steps, rates: Mapping[Shape, Rates]) -> tuple[str, list[float]]:
     """How many steps, and the median error at each (LLM, tp) of the roofline with its rates."""
     errors = [
-        _median_error(of_one_token(typical(roofline(_shape(llm), A100, tp, rates[_shape(llm)]))), rows)
+        _median_error(
+            of_one_token(typical(roofline(shape_named(llm), A100, tp, rates[shape_named(llm)]))), rows
+        )
         for (llm, tp), rows in steps.items()
     ]
     return f"{sum(map(len, steps.values())):,}", errors
@@ -230,7 +246,7 @@ def memory_and_starts(measured: Path) -> Iterator[Row]:
         _over(blocks),
     )
     starts = [
-        abs(load_estimate_s(_shape(row["model"]), A100, int(row["tp"])) / float(row["init_s"]) - 1)
+        abs(load_estimate_s(shape_named(row["model"]), A100, int(row["tp"])) / float(row["init_s"]) - 1)
         for row in read_rows(folder / "engine_init_seconds_a100.csv")
     ]
     yield Row("SamuLLM authors, A100", "engine start (fitted to them)", f"{len(starts)}", _over(starts))
@@ -297,7 +313,7 @@ def _halves(rows: Iterations, configs: Sequence[tuple[float, ...]]) -> list[Floa
 
 def closed_loops(measured: Path) -> Iterator[Row]:
     points = serving_points(measured)
-    shape = _shape("Qwen3-32B")
+    shape = shape_named("Qwen3-32B")
     workloads = sorted({point.workload for point in points})
     splits = []
     for seed in range(SPLITS):
@@ -350,7 +366,7 @@ def _loops(shape: Shape, points: Sequence[ServingPoint]) -> list[Timed]:
 def whole_run(measured: Path) -> Iterator[Row]:
     """vLLM 0.19, 300 requests as they arrived, lengths known; no figure of the run went into the forecast."""
     run, name = vllm_run(measured), "LLMServingSim, vLLM 0.19"
-    shape = _shape("Llama-3.1-8B")
+    shape = shape_named("Llama-3.1-8B")
     longest, context = longest_over_mean(run, 128), int((run.prompt + run.output).max())
     result = fit_layers(
         layer_profile(measured), shape.layers, context=context, longest=longest, rng=np.random.default_rng(0)
