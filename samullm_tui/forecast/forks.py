@@ -6,6 +6,7 @@ that its parent has at that moment: what to call is not sent to it, only what co
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -15,12 +16,17 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 from samullm_tui.planner.race import Runner
 from samullm_tui.worker import end_with
 
 __all__ = ["in_forks"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+LARGEST_BYTES, MOST_BYTES = 32 << 20, 1 << 30
+"""The largest array that is kept so (glibc allows no more), and how much is kept."""
 
 _call: Callable[[int], Any]
 """What the forks are made for: they find it here."""
@@ -57,6 +63,17 @@ def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent has it too, and ends its forks.
     end_with(parent)
     gc.disable()  # A collection writes to all objects, and would copy the memory that is shared.
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """What is freed is used again by this process: taking an array's memory anew from the system takes longer than
+    writing it. Does nothing without glibc.
+    """
+    with suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+        mallopt(M_TRIM_THRESHOLD, MOST_BYTES)
 
 
 def _called(number: int) -> Any:

@@ -171,7 +171,8 @@ def race(
         if any(len(some.makespans_s[k]) < count for k in open_plans):
             continue
         affordable = max(0, budget - some.simulated) // len(open_plans)
-        more = min(len(draws) - count, count, affordable)
+        undecided = count if len(open_plans) > 1 else len(draws)
+        more = min(len(draws) - count, undecided, affordable)
         if more < 1:
             return some
         count += more

@@ -153,8 +153,7 @@ def _kept(situation: Situation) -> IntArray:
 
 
 def _engine(state: EngineState, row_of: IntArray) -> EngineState:
-    return dataclasses.replace(
-        state,
+    return state._replace(
         running=row_of[state.running],
         waiting=row_of[state.waiting],
         assigned=row_of[state.assigned],

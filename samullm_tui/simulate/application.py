@@ -19,7 +19,7 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.simulate.between import idle, take_over, written_down
 from samullm_tui.simulate.dealing import deal
 from samullm_tui.simulate.graph import Links, no_links
-from samullm_tui.simulate.options import SharedBlocks, set_options
+from samullm_tui.simulate.options import set_options
 from samullm_tui.simulate.problem import (
     Beginning,
     EngineState,
@@ -40,7 +40,7 @@ from samullm_tui.simulate.state import (
     REFUSALS,
     REFUSED,
     State,
-    make_state,
+    allocate,
 )
 from samullm_tui.simulate.together import arrivals, collect, link_served, number, place, serve, split
 from samullm_tui.simulate.work import EngineWork, works
@@ -68,12 +68,14 @@ def simulate_stage(
     start_s: float,
     *,
     until: tuple[str, ...] | None = None,
+    in_place: bool = False,
 ) -> StageTrace:
     """One stage from start_s, until the LLMs of `until` (default: the stage's own) have finished all requests.
 
     `warm` are the replicas that run before it; those that the stage has too are kept, others are gone. With nothing
     left to wait for the stage does not take place: no time passes and everything stays as it is.
-    Neither `progress` nor anything in it is changed. Raises PlanError when the stage cannot be or never ends.
+    Neither `progress` nor anything in it is changed, unless `in_place` says that nobody needs it any more: then the
+    trace's has its arrays. Raises PlanError when the stage cannot be or never ends.
     """
     check(problem, stage)
     left = progress.left(problem)
@@ -98,7 +100,7 @@ def simulate_stage(
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
-        progress=progress_after(s, progress, replicas, served),
+        progress=progress_after(s, progress if in_place else progress.copy(), replicas, served),
         spans=tuple(
             Span(r.llm, r.gpus, start_s, at_s, end_s) for r, at_s in zip(replicas, ready_s, strict=True)
         ),
@@ -119,31 +121,26 @@ def simulate_plan(
     A stage whose LLMs are finished before it begins does not take place. Raises PlanError for a plan that never
     finishes, or that is not possible on these GPUs and shapes.
     """
-    done = PlanSoFar(beginning or Beginning.fresh(problem))
+    done = PlanSoFar(beginning.copy() if beginning else Beginning.fresh(problem))
     for index, stage in enumerate(plan.stages):
         last = index == len(plan.stages) - 1
         until = problem.table.llm_names if last else stage.until
-        now = done.beginning
-        done.add(
-            stage,
-            stage_of_plan(problem, output_tokens, now.progress, stage, now.running, now.at_s, until, index),
-        )
+        done.add(stage, stage_of_plan(problem, output_tokens, done.beginning, stage, until, index))
     return done.trace()
 
 
 def stage_of_plan(
     problem: Problem,
     output_tokens: IntArray,
-    progress: Progress,
+    now: Beginning,
     stage: Stage,
-    warm: frozenset[Replica],
-    start_s: float,
     until: tuple[str, ...],
     index: int,
 ) -> StageTrace:
-    """`simulate_stage`, whose errors name the stage."""
+    """`simulate_stage` in place, whose errors name the stage."""
+    begin = (now.progress, stage, now.running, now.at_s)
     try:
-        return simulate_stage(problem, output_tokens, progress, stage, warm, start_s, until=until)
+        return simulate_stage(problem, output_tokens, *begin, until=until, in_place=True)
     except PlanError as error:
         where = f"stage {index + 1}"
         raise PlanError(
@@ -212,14 +209,12 @@ def stage_state(
     slots = shared.slots if shared else 0
     links = served_links(problem.links, served, row_of)
     longest = int(output_tokens.max())
-    s = make_state(len(served), engines, llms=len(problem.llms), links=links, longest=longest, slots=slots)
-    if any(not shape.config.plain for shape in shapes):
-        priority = None if problem.priority is None else problem.priority[served]
-        own = SharedBlocks(shared.first[served], shared.tokens[served], slots) if shared else None
-        set_options(s, output_tokens[served], table.max_tokens[served], own, priority)
+    s = allocate(len(served), engines, llms=len(problem.llms), links=links, longest=longest, slots=slots)
     graph = (table.parent_start, table.parents, table.fed)
     sizes = (table.llm, table.prompt_tokens, output_tokens)
     place(s, served, engine_of, *sizes, *graph, progress.done, progress.generated, progress.finish_s)
+    if any(not shape.config.plain for shape in shapes):
+        set_options(s, served, output_tokens, table.max_tokens, shared, problem.priority)
     return s
 
 
@@ -252,8 +247,10 @@ def ended_s(problem: Problem, s: State, targets: IntArray, end_s: float) -> floa
 
 
 def progress_after(s: State, before: Progress, replicas: Sequence[Replica], served: IntArray) -> Progress:
-    """What the kernels have done, as plain arrays of its own. When everything is finished no engine has a state."""
-    done, generated, finish_s = before.done.copy(), before.generated.copy(), before.finish_s.copy()
+    """What the kernels have done, written into the arrays of `before`. When everything is finished no engine has a
+    state.
+    """
+    done, generated, finish_s = before.done, before.generated, before.finish_s
     left = s.llm[:, LEFT].astype(np.int64)
     engine_of = np.empty(len(served), np.int64)
     starts = np.zeros(len(replicas) + 1, np.int64)

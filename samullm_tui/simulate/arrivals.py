@@ -30,9 +30,9 @@ def add_arrival(s: State, e: int, r: int) -> None:
     """R arrives at times[r, READY]. It is in no list."""
     eng = s.eng[e]
     last = eng[COME_TAIL]
-    if last >= 0 and before(r, last, s.req, s.times, s.option, False):
+    if last >= 0 and before(r, last, s.req, s.times, s.priority, False):
         late = s.lists[ARRIVALS, eng[SEGMENT] :]
-        heap_push(late, eng[LATE_COUNT], r, s.req, s.times, s.option, False)
+        heap_push(late, eng[LATE_COUNT], r, s.req, s.times, s.priority, False)
         eng[LATE_COUNT] += 1
     else:
         s.req[r, POS] = -1
@@ -48,7 +48,7 @@ def first_arrival(s: State, e: int) -> int:
     if eng[LATE_COUNT] == 0:
         return int(r)
     late = s.lists[ARRIVALS, eng[SEGMENT]]
-    return int(late if r < 0 or before(late, r, s.req, s.times, s.option, False) else r)
+    return int(late if r < 0 or before(late, r, s.req, s.times, s.priority, False) else r)
 
 
 @inlined
@@ -64,6 +64,6 @@ def drop_arrival(s: State, e: int, r: int) -> None:
     if s.req[r, POS] < 0:
         unlink(s.req, eng, r, COME_HEAD, COME_TAIL)
     else:
-        heap_remove(s.lists[ARRIVALS, eng[SEGMENT] :], eng[LATE_COUNT], r, s.req, s.times, s.option, False)
+        heap_remove(s.lists[ARRIVALS, eng[SEGMENT] :], eng[LATE_COUNT], r, s.req, s.times, s.priority, False)
         eng[LATE_COUNT] -= 1
     eng[PENDING_COUNT] -= 1

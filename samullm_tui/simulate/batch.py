@@ -118,7 +118,7 @@ def simulate_requests(
     s.times[:, READY] = arrival_s
     s.llm[0, LEFT] = n
     s.misc[LOGGING] = log_iterations
-    set_options(s, output_tokens, max_tokens, shared, priority)
+    set_options(s, np.arange(n), output_tokens, max_tokens, shared, priority)
     arrive_all(s, np.arange(n), 0)
     rows = run(s)
     return EngineTrace(

@@ -23,6 +23,7 @@ from samullm_tui.simulate.state import (
     ENGINE,
     FILLING,
     HELD,
+    I32,
     I64,
     IDLE_FROM,
     LIMIT,
@@ -57,6 +58,8 @@ from samullm_tui.simulate.state import (
 
 __all__ = ["idle", "take_over", "written_down"]
 
+NO_OPTIONS = np.empty((0, 7), np.int32)
+
 
 def idle(clock_s: float) -> EngineState:
     """A running engine with nothing to do."""
@@ -68,13 +71,15 @@ def take_over(s: State, e: int, state: EngineState, start_s: float, row_of: IntA
     """Engine e goes on where it was; a preempted request now dealt to another replica is left out."""
     s.clock[e, CLOCK] = max(start_s, state.clock_s)
     s.clock[e, SEEN] = state.seen_s
-    restore(s, e, row_of, state.running, state.computed, state.phases, state.waiting, state.prompts)
     cache = state.cache
-    if cache is not None:
+    options = cache.options if cache else NO_OPTIONS
+    restore(s, e, row_of, state.running, state.computed, state.phases, state.waiting, state.prompts, options)
+    if cache:
         s.cache[e, :, REFS] = cache.refs
         s.eng[e, BLANK] = cache.blank
-        restore_cache(s, e, row_of, state.running, state.waiting, cache.options)
-        read_back(s, e, row_of, cache.nodes)
+        s.eng[e, USED] = s.eng[e, USABLE] - cache.blank
+        if len(cache.nodes):
+            read_back(s, e, row_of, cache.nodes)
     elif s.eng[e, SHARING]:
         hold_shared(s, e, row_of[state.running], state.computed)
 
@@ -107,8 +112,12 @@ def restore(
     phases: I64,
     waiting: I64,
     prompts: I64,
+    options: I32,
 ) -> None:
-    """KV cache and preempted requests of a kept engine, as `export` read them, its prefix cache aside."""
+    """KV cache and preempted requests of a kept engine, as `export` read them.
+
+    `options`: rows of those that run, then of the preempted ones, or none: what they hold of the prefix cache.
+    """
     eng = s.eng[e]
     for i in range(running.size):
         r = row_of[running[i]]
@@ -128,6 +137,12 @@ def restore(
             know(s, e, r, prompts[running.size + i])
             s.req[r, PHASE] = WAITING
             enqueue(s, e, r, False)
+    for i in range(options.shape[0]):
+        r = row_of[running[i] if i < running.size else waiting[i - running.size]]
+        if s.req[r, ENGINE] == e:
+            s.option[r, HELD] = options[i, HELD]
+            s.option[r, IDLE_FROM] = options[i, IDLE_FROM]
+            s.option[r, ADMITTED] = options[i, ADMITTED]
 
 
 @compiled
@@ -136,17 +151,6 @@ def know(s: State, e: int, r: int, prompt: int) -> None:
     s.req[r, PROMPT] = prompt
     s.req[r, LIMIT] = min(s.req[r, LIMIT], s.eng[e, MAX_LEN])
     s.times[r, SCHEDULED] = s.clock[e, CLOCK]
-
-
-@compiled
-def restore_cache(s: State, e: int, row_of: I64, running: I64, waiting: I64, options: I64) -> None:
-    """What the requests hold of the prefix cache. `options`: rows of those that run, then of the preempted ones."""
-    for i in range(options.shape[0]):
-        r = row_of[running[i] if i < running.size else waiting[i - running.size]]
-        if s.req[r, ENGINE] == e:
-            s.option[r, HELD] = options[i, HELD]
-            s.option[r, IDLE_FROM] = options[i, IDLE_FROM]
-            s.option[r, ADMITTED] = options[i, ADMITTED]
 
 
 def written_down(s: State, served: IntArray, assigned: Sequence[IntArray]) -> list[EngineState]:
@@ -158,29 +162,30 @@ def written_down(s: State, served: IntArray, assigned: Sequence[IntArray]) -> li
     rows = rows[: ends[-1, 1]].copy()
     computed, phases = computed[: len(rows)].copy(), phases[: len(rows)].copy()
     requests, prompts = served[rows], s.req[rows, PROMPT].astype(np.int64)
-    options = s.option[rows if len(s.option) else rows[:0]]
+    options = s.option[rows] if len(s.option) else NO_OPTIONS
+    clocks, sharing = s.clock.tolist(), s.eng[:, SHARING].tolist()
     states, begin = [], 0
     for e, (middle, end) in enumerate(ends.tolist()):
         states.append(
             EngineState(
-                clock_s=float(s.clock[e, CLOCK]),
+                clock_s=clocks[e][CLOCK],
                 running=requests[begin:middle],
                 computed=computed[begin:middle],
                 waiting=requests[middle:end],
                 prompts=prompts[begin:end],
                 assigned=assigned[e],
                 phases=phases[begin:middle],
-                seen_s=float(s.clock[e, SEEN]),
-                cache=cache_of(s, e, served, options[begin:end]) if s.eng[e, SHARING] else None,
+                seen_s=clocks[e][SEEN],
+                cache=cache_of(s, e, served, options[begin:end]) if sharing[e] else None,
             )
         )
         begin = end
     return states
 
 
-def cache_of(s: State, e: int, served: IntArray, options: IntArray) -> CacheState:
+def cache_of(s: State, e: int, served: IntArray, options: I32) -> CacheState:
     nodes = np.empty((int(s.eng[e, LRU_NODES]), 3), np.int64)
-    count = write_down(s, e, served, nodes)
+    count = write_down(s, e, served, nodes) if len(nodes) else 0
     return CacheState(int(s.eng[e, BLANK]), s.cache[e, :, REFS].copy(), nodes[:count].copy(), options)
 
 

@@ -143,21 +143,38 @@ def deal_llm(
     `has` is where it stays, with all of its unit, or -1; each replica begins `before_s` from now.
     """
     chains = problem.chained[requests].any()
-    unit = np.arange(len(requests))
+    unit, count = np.arange(len(requests)), len(requests)
     if chains:
-        _, unit = np.unique(problem.units[requests], return_inverse=True)
-    work = np.zeros((int(unit.max()) + 1, 3))
+        count = number_units(problem.units, requests, np.zeros(len(problem.units), np.int64), unit)
+    work, total = np.zeros((count, 3)), np.zeros(3)
     expected = (problem.expected_prompts, problem.expected_tokens, problem.chained)
-    weigh(requests, unit, *expected, output_tokens, progress.generated, work)
+    weigh(requests, unit, *expected, output_tokens, progress.generated, work, total)
     place = np.full(len(work), -1, np.int64)
     place[unit[has >= 0]] = has[has >= 0]
-    prompt, output = (float(tokens) / len(requests) for tokens in work[:, :2].sum(axis=0))
+    prompt, output = (total[:2] / len(requests)).tolist()
     rates_by_tp = {shape.tp: rates_of(shape, prompt, output) for shape in shapes}
     rates = np.array([rates_by_tp[shape.tp] for shape in shapes])
     order = np.argsort(-work[:, 2], kind="stable") if chains else unit
     place_units(order, work, rates, before_s, place, np.zeros((len(shapes), 3)))
     places: IntArray = place[unit]
     return places
+
+
+@compiled
+def number_units(units: IntArray, requests: IntArray, numbers: IntArray, unit: IntArray) -> int:
+    """Writes the units of these requests into `unit`, numbered from 0 in their order; returns how many they are.
+
+    `numbers` has a zero for each unit that there may be.
+    """
+    for r in requests:
+        numbers[units[r]] = 1
+    count = 0
+    for u in range(numbers.size):
+        count += numbers[u]
+        numbers[u] = count
+    for i in range(requests.size):
+        unit[i] = numbers[units[requests[i]]] - 1
+    return count
 
 
 @compiled
@@ -170,15 +187,17 @@ def weigh(
     output_tokens: IntArray,
     generated: IntArray,
     work: FloatArray,
+    total: FloatArray,
 ) -> None:
-    """Adds what each of these requests still has to do to the `work` of its unit (see `place_units`)."""
+    """Adds what each of these requests still has to do to the `work` of its unit (see `place_units`), and to `total`."""
     for i in range(requests.size):
         r = requests[i]
+        prompt = prompts[r] + generated[r]
         output = max(1, (expected[r] if chained[r] else output_tokens[r]) - generated[r])
-        work[unit[i], 0] += prompts[r] + generated[r]
-        work[unit[i], 1] += output
-        if chained[r]:
-            work[unit[i], 2] += output
+        chain = output if chained[r] else 0
+        for column, tokens in enumerate((prompt, output, chain)):
+            work[unit[i], column] += tokens
+            total[column] += tokens
 
 
 @compiled

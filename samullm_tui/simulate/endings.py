@@ -16,7 +16,7 @@ HEAD, TAIL = range(2)
 
 
 @compiled
-def add_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
+def add_ending(req: I32, endings: I32, crowds: I64, r: int, step: int) -> None:
     """R ends in this step, after those that were added before it and end in it too."""
     place = step & (endings.shape[0] - 1)
     append(req, endings[place], r, HEAD, TAIL, AHEAD, BEHIND)
@@ -24,7 +24,7 @@ def add_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
 
 
 @compiled
-def drop_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
+def drop_ending(req: I32, endings: I32, crowds: I64, r: int, step: int) -> None:
     """R, which has been added to this step, has ended or decodes no more."""
     place = step & (endings.shape[0] - 1)
     unlink(req, endings[place], r, HEAD, TAIL, AHEAD, BEHIND)
@@ -32,13 +32,13 @@ def drop_ending(req: I32, endings: I64, crowds: I64, r: int, step: int) -> None:
 
 
 @compiled
-def first_ending(endings: I64, step: int) -> int:
+def first_ending(endings: I32, step: int) -> int:
     """The request that ends first in this step, or -1."""
     return int(endings[step & (endings.shape[0] - 1), HEAD])
 
 
 @compiled
-def steps_to_ending(endings: I64, crowds: I64, step: int) -> int:
+def steps_to_ending(endings: I32, crowds: I64, step: int) -> int:
     """How many steps after this one the first request ends, of at least one."""
     last = endings.shape[0] - 1
     ahead = 1

@@ -41,7 +41,6 @@ from samullm_tui.simulate.state import (
     PREEMPTIONS,
     PREFILLED,
     PREFIX,
-    PRIORITY,
     PROMPT,
     READY,
     RUNNING,
@@ -178,8 +177,9 @@ class EngineSimulation:
             self._state.option[slot] = 0
             self._state.option[slot, [PREFIX, IDLE]] = -1
             self._state.option[slot, STOPS] = stops
-            self._state.option[slot, PRIORITY] = priority
             self._share(slot, prefix, min(prefix_tokens, prompt_tokens - 1))
+        if len(self._state.priority):
+            self._state.priority[slot] = priority
         self._state.times[slot] = np.nan
         self._state.times[slot, READY] = arrival_s
         self._keys[slot] = key
@@ -280,6 +280,7 @@ class EngineSimulation:
         for name in ("eng", "clock", "endings", "crowds", "hist", "misc", "llm", "lru"):
             getattr(new, name)[:] = getattr(old, name)
         new.option[: len(old.option)] = old.option
+        new.priority[: len(old.priority)] = old.priority
         new.req[:before] = old.req
         new.times[:before] = old.times
         new.lists[:, :before] = old.lists

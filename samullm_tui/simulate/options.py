@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from samullm_tui.domain.request import IntArray
-from samullm_tui.simulate.state import PREFIX, PRIORITY, SHARED, STOPS, State
+from samullm_tui.simulate.state import I64, PREFIX, SHARED, STOPS, State, compiled
 
 __all__ = ["SharedBlocks", "set_options", "share"]
+
+NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,32 @@ def share(
 
 def set_options(
     s: State,
+    served: IntArray,
     output_tokens: IntArray,
     max_tokens: IntArray | None,
     shared: SharedBlocks | None,
     priority: IntArray | None,
 ) -> None:
-    """Writes them into the state of engines of which at least one is not plain; else there is nothing to write."""
+    """Writes them into the state of engines of which at least one is not plain; else there is nothing to write.
+
+    Row i of the state is request served[i]; everything else is of all requests.
+    """
     if not len(s.option):
         return
-    if max_tokens is not None:
-        s.option[:, STOPS] = output_tokens < max_tokens
-    if shared is not None:
-        s.option[:, PREFIX] = shared.first
-        s.option[:, SHARED] = shared.tokens
-    if priority is not None:
-        s.option[:, PRIORITY] = priority
+    most = NONE if max_tokens is None else max_tokens
+    first, tokens = (shared.first, shared.tokens) if shared else (NONE, NONE)
+    write(s, served, output_tokens, most, first, tokens, NONE if priority is None else priority)
+
+
+@compiled
+def write(s: State, served: I64, output: I64, most: I64, first: I64, tokens: I64, priority: I64) -> None:
+    """What there is none of has no entries."""
+    for row in range(served.size):
+        r = served[row]
+        if most.size:
+            s.option[row, STOPS] = output[r] < most[r]
+        if first.size:
+            s.option[row, PREFIX] = first[r]
+            s.option[row, SHARED] = tokens[r]
+        if priority.size and s.priority.size:
+            s.priority[row] = priority[r]

@@ -105,7 +105,7 @@ def unlink_node(lru: I64, eng: I64, node: int) -> None:
 
 
 @compiled
-def give_away(option: I64, cache: I64, lru: I64, eng: I64, count: int) -> None:
+def give_away(option: I32, cache: I64, lru: I64, eng: I64, count: int) -> None:
     """`count` free blocks, as many as there are at least, for something new: what was cached in them is forgotten."""
     blank = min(count, eng[BLANK])
     eng[BLANK] -= blank
@@ -126,7 +126,7 @@ def give_away(option: I64, cache: I64, lru: I64, eng: I64, count: int) -> None:
 
 @compiled
 def free_cached(
-    option: I64, cache: I64, lru: I64, eng: I64, r: int, computed: int, known: int, keep: bool
+    option: I32, cache: I64, lru: I64, eng: I64, r: int, computed: int, known: int, keep: bool
 ) -> None:
     """Frees the blocks of `computed` tokens of r, of which the first `known` tokens are cached by whole blocks.
 
@@ -154,13 +154,13 @@ def free_cached(
 
 
 @compiled
-def sharable(req: I32, option: I64, eng: I64, r: int) -> int:
+def sharable(req: I32, option: I32, eng: I64, r: int) -> int:
     """Whole blocks of its prompt that r shares, but for one that its last token ends: that is computed again."""
     return int(min(option[r, SHARED], req[r, ORIGIN] - 1) // eng[BLOCK])
 
 
 @compiled
-def found(req: I32, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
+def found(req: I32, option: I32, cache: I64, lru: I64, eng: I64, r: int) -> tuple[int, int, int]:
     """(shared blocks that r finds cached, blocks of its own after them, how many of both nobody holds)."""
     most = (req[r, TOKENS] - 1) // eng[BLOCK]
     shared = idle = 0
@@ -177,7 +177,7 @@ def found(req: I32, option: I64, cache: I64, lru: I64, eng: I64, r: int) -> tupl
 
 
 @compiled
-def adopt(option: I64, cache: I64, lru: I64, eng: I64, r: int, shared: int, own: int) -> None:
+def adopt(option: I32, cache: I64, lru: I64, eng: I64, r: int, shared: int, own: int) -> None:
     """R takes what it `found`; nothing of it can be given away from now on."""
     for slot in range(option[r, PREFIX], option[r, PREFIX] + shared):
         if cache[slot, REFS] == 0:
@@ -196,7 +196,7 @@ def adopt(option: I64, cache: I64, lru: I64, eng: I64, r: int, shared: int, own:
 
 
 @compiled
-def publish(req: I32, option: I64, cache: I64, eng: I64, r: int) -> None:
+def publish(req: I32, option: I32, cache: I64, eng: I64, r: int) -> None:
     """The whole blocks that r has computed of what it shares can be found by others, from the same step on."""
     if option[r, PREFIX] < 0:
         return
@@ -246,7 +246,7 @@ def read_back(s: State, e: int, row_of: I64, nodes: I64) -> None:
 
 
 @compiled
-def cached_tokens(option: I64, eng: I64, r: int, computed: int) -> int:
+def cached_tokens(option: I32, eng: I64, r: int, computed: int) -> int:
     """How many of the computed tokens of r, which has not finished, are cached: under asynchronous scheduling the
     last token is not known yet, unless it is of the prompt.
     """

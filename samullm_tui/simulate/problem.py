@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,14 +93,14 @@ class Problem:
 
     @cached_property
     def units(self) -> IntArray:
-        """For each request the number of its unit: requests with one number are served by one replica."""
-        return units_of(self.table, self.links)
+        """For each request the number of its unit, from 0: requests with one number are served by one replica."""
+        _, units = np.unique(units_of(self.table, self.links), return_inverse=True)
+        return np.asarray(units, np.int64)
 
     @cached_property
     def chained(self) -> BoolArray:
         """[n] whether others are of the same unit."""
-        _, unit, members = np.unique(self.units, return_inverse=True, return_counts=True)
-        return np.asarray(members[unit] > 1)
+        return np.asarray(np.bincount(self.units)[self.units] > 1)
 
     @cached_property
     def expected_tokens(self) -> IntArray:
@@ -167,25 +168,23 @@ class Problem:
         return self.table.llm_names.index(llm)
 
 
-@dataclass(frozen=True, slots=True)
-class CacheState:
+class CacheState(NamedTuple):
     """The prefix cache of a running engine between two stages.
 
     blank    free blocks with nothing in them
     refs     [slots] requests that hold each shared block, -1 where it is not cached
     nodes    [k, 3] what is cached and nobody holds, least recently used first: blocks, the preempted request that they
              are of or -1, the slot or -1
-    options  [running + waiting, 8] the rows of `simulate.state`
+    options  [running + waiting, 7] the rows of `simulate.state`
     """
 
     blank: int
     refs: IntArray
     nodes: IntArray
-    options: IntArray
+    options: npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineState:
+class EngineState(NamedTuple):
     """A running engine between two stages. It starts no step before `clock_s`.
 
     running   requests in their order, with `computed` tokens of each in the KV cache
@@ -268,6 +267,10 @@ class Beginning:
     def fresh(cls, problem: Problem) -> Beginning:
         """Nothing done and nothing running."""
         return cls(Progress.fresh(problem))
+
+    def copy(self) -> Beginning:
+        """With arrays of its own."""
+        return replace(self, progress=self.progress.copy())
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from samullm_tui.simulate.state import F64, I32, I64, NEXT, ORDER, POS, PREV, PRIORITY, READY, compiled
+from samullm_tui.simulate.state import F64, I32, I64, NEXT, ORDER, POS, PREV, READY, compiled
 
 __all__ = ["append", "before", "heap_push", "heap_remove", "prepend", "unlink"]
 
 
 @compiled
-def before(a: int, b: int, req: I32, times: F64, option: I64, by_priority: bool) -> bool:
+def before(a: int, b: int, req: I32, times: F64, priority: I64, by_priority: bool) -> bool:
     """Lower priority first where that counts, then the earlier arrival, then in the order of the requests."""
-    if by_priority and option[a, PRIORITY] != option[b, PRIORITY]:
-        return bool(option[a, PRIORITY] < option[b, PRIORITY])
+    if by_priority and priority[a] != priority[b]:
+        return bool(priority[a] < priority[b])
     if times[a, READY] != times[b, READY]:
         return bool(times[a, READY] < times[b, READY])
     return bool(req[a, ORDER] < req[b, ORDER])
 
 
 @compiled
-def sift_up(heap: I64, place: int, req: I32, times: F64, option: I64, by_priority: bool) -> int:
+def sift_up(heap: I64, place: int, req: I32, times: F64, priority: I64, by_priority: bool) -> int:
     """Moves the member at `place` towards the root; returns where it stands then."""
     item = heap[place]
     while place > 0:
         parent = (place - 1) >> 1
-        if not before(item, heap[parent], req, times, option, by_priority):
+        if not before(item, heap[parent], req, times, priority, by_priority):
             break
         heap[place] = heap[parent]
         req[heap[place], POS] = place
@@ -35,16 +35,16 @@ def sift_up(heap: I64, place: int, req: I32, times: F64, option: I64, by_priorit
 
 @compiled
 def sift_down(
-    heap: I64, count: int, place: int, req: I32, times: F64, option: I64, by_priority: bool
+    heap: I64, count: int, place: int, req: I32, times: F64, priority: I64, by_priority: bool
 ) -> None:
     item = heap[place]
     while True:
         child = 2 * place + 1
         if child >= count:
             break
-        if child + 1 < count and before(heap[child + 1], heap[child], req, times, option, by_priority):
+        if child + 1 < count and before(heap[child + 1], heap[child], req, times, priority, by_priority):
             child += 1
-        if not before(heap[child], item, req, times, option, by_priority):
+        if not before(heap[child], item, req, times, priority, by_priority):
             break
         heap[place] = heap[child]
         req[heap[place], POS] = place
@@ -54,15 +54,17 @@ def sift_down(
 
 
 @compiled
-def heap_push(heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool) -> None:
+def heap_push(
+    heap: I64, count: int, item: int, req: I32, times: F64, priority: I64, by_priority: bool
+) -> None:
     """`count` is the number of members before."""
     heap[count] = item
-    sift_up(heap, count, req, times, option, by_priority)
+    sift_up(heap, count, req, times, priority, by_priority)
 
 
 @compiled
 def heap_remove(
-    heap: I64, count: int, item: int, req: I32, times: F64, option: I64, by_priority: bool
+    heap: I64, count: int, item: int, req: I32, times: F64, priority: I64, by_priority: bool
 ) -> None:
     """`count` is the number of members before."""
     place = req[item, POS]
@@ -70,8 +72,8 @@ def heap_remove(
     req[item, POS] = -1
     if last != item:
         heap[place] = last
-        if sift_up(heap, place, req, times, option, by_priority) == place:
-            sift_down(heap, count - 1, place, req, times, option, by_priority)
+        if sift_up(heap, place, req, times, priority, by_priority) == place:
+            sift_down(heap, count - 1, place, req, times, priority, by_priority)
 
 
 @compiled

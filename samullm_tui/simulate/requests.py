@@ -112,7 +112,7 @@ def enqueue(s: State, e: int, r: int, front: bool) -> None:
     """Into the queue of its engine: by priority and arrival, else at the end or the front."""
     eng = s.eng[e]
     if eng[BY_PRIORITY]:
-        heap_push(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.option, True)
+        heap_push(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.priority, True)
     elif front:
         prepend(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
     else:
@@ -124,7 +124,7 @@ def enqueue(s: State, e: int, r: int, front: bool) -> None:
 def dequeue(s: State, e: int, r: int) -> None:
     eng = s.eng[e]
     if eng[BY_PRIORITY]:
-        heap_remove(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.option, True)
+        heap_remove(s.lists[QUEUE, eng[SEGMENT] :], eng[WAIT_COUNT], r, s.req, s.times, s.priority, True)
     else:
         unlink(s.req, eng, r, WAIT_HEAD, WAIT_TAIL)
     eng[WAIT_COUNT] -= 1

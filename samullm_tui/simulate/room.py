@@ -49,7 +49,7 @@ def victim(s: State, e: int, r: int) -> tuple[int, int]:
     other = eng[RUN_HEAD]
     while other >= 0:
         served &= other != r
-        if worst < 0 or before(worst, other, s.req, s.times, s.option, True):
+        if worst < 0 or before(worst, other, s.req, s.times, s.priority, True):
             worst = other
             ahead = int(served and (s.req[other, PHASE] == SETTLED or s.req[other, PHASE] == WASTING))
         other = s.req[other, NEXT]

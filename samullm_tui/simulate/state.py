@@ -14,6 +14,7 @@ the running list and its blocks. LEAVING computes nothing in that step; WASTING,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from samullm_tui.latency.model import IterationLatency
 from samullm_tui.simulate.config import EngineConfig
 from samullm_tui.simulate.graph import Links, compiled, inlined, no_links
 
-__all__ = ["LOG_COLUMNS", "State", "compiled", "inlined", "make_state"]
+__all__ = ["LOG_COLUMNS", "State", "allocate", "compiled", "inlined", "make_state", "outside"]
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -58,11 +59,11 @@ OUTSIDE, PENDING, WAITING, FILLING, SETTLED, DONE, REFUSED, LEAVING, WASTING = r
 # Columns of times [n, 4], seconds.
 READY, SCHEDULED, FIRST, FINISH = range(4)
 
-# Columns of option [n, 8], which has no rows when every engine is plain. STOPS: it ends by itself, not by a limit.
+# Columns of option [n, 7], which has no rows when every engine is plain. STOPS: it ends by itself, not by a limit.
 # PREFIX: slot of the first block that it shares, or -1; SHARED: tokens that it shares; HELD: shared blocks it holds,
 # from the first; IDLE: the node of the blocks of its own that are cached while it waits, or -1; IDLE_FROM: the index
 # of the first of these; ADMITTED: tokens it had when it was admitted last.
-PRIORITY, STOPS, PREFIX, SHARED, HELD, IDLE, IDLE_FROM, ADMITTED = range(8)
+STOPS, PREFIX, SHARED, HELD, IDLE, IDLE_FROM, ADMITTED = range(7)
 
 # Columns of cache [E, slots, 2]: requests that hold the shared block (-1: not cached); its node while nobody does.
 REFS, NODE = range(2)
@@ -148,6 +149,7 @@ class State(NamedTuple):
     endings   [E, steps, 2] and crowds [E, steps / GROUP]: settled requests by the step in which they end
     children  request i feeds children[child_start[i]:child_start[i + 1]]: 2 × request, plus 1 when its output is
               part of that request's prompt
+    priority  [n] the lowest goes first; no entries when no engine goes by priority
     llm       [L, 2] unfinished requests of each LLM and the last finish of each
     feeds     [2, E, E] EDGES: unfinished requests of one engine that feed a request of another; REACH: whether one
               engine feeds another, over others too
@@ -159,7 +161,7 @@ class State(NamedTuple):
     clock: F64
     latency: F64
     lists: I64
-    endings: I64
+    endings: I32
     crowds: I64
     hist: I64
     misc: I64
@@ -168,15 +170,16 @@ class State(NamedTuple):
     children: I64
     llm: F64
     feeds: I64
-    option: I64
+    option: I32
+    priority: I64
     cache: I64
     lru: I64
 
 
-def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLatency) -> None:
-    """Engine e as it is before its first request."""
-    row = state.eng[e]
-    row[:] = 0
+@lru_cache(256)
+def engine_row(config: EngineConfig) -> I64:
+    """The row of `eng` of such an engine before its first request."""
+    row = np.zeros(35, np.int64)
     row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, COME_HEAD, COME_TAIL]] = -1
     row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL, LRU_SPARE]] = -1
     row[MAX_SEQS] = config.max_num_seqs
@@ -188,23 +191,42 @@ def set_engine(state: State, e: int, config: EngineConfig, latency: IterationLat
     row[BY_PRIORITY] = config.scheduling_policy == "priority"
     row[SHARING] = config.prefix_caching
     row[BLANK] = config.usable_blocks
-    state.latency[e] = latency.vector()
+    return row
 
 
 @compiled
-def put_outside(req: I32, times: F64, option: I64) -> None:
-    """Every request as it is before an engine knows it."""
-    for r in range(req.shape[0]):
-        req[r] = 0
-        req[r, PREV] = req[r, NEXT] = req[r, POS] = req[r, ENGINE] = -1
-        req[r, ORDER] = r
-        times[r] = np.nan
-    for r in range(option.shape[0]):
-        option[r] = 0
-        option[r, PREFIX] = option[r, IDLE] = -1
+def outside(s: State, r: int) -> None:
+    """Writes request r as it is before an engine knows it."""
+    s.req[r] = 0
+    s.req[r, PREV] = s.req[r, NEXT] = s.req[r, POS] = s.req[r, ENGINE] = -1
+    s.req[r, ORDER] = r
+    s.times[r] = np.nan
+    if s.option.shape[0]:
+        s.option[r] = 0
+        s.option[r, PREFIX] = s.option[r, IDLE] = -1
+
+
+@compiled
+def put_outside(s: State) -> None:
+    for r in range(s.req.shape[0]):
+        outside(s, r)
 
 
 def make_state(
+    n: int,
+    engines: Sequence[tuple[EngineConfig, IterationLatency]],
+    *,
+    longest: int | None = None,
+    log_rows: int = 0,
+    slots: int = 0,
+) -> State:
+    """Room for n requests of one LLM on these engines, which feed nobody; all requests outside. See `allocate`."""
+    state = allocate(n, engines, longest=longest, log_rows=log_rows, slots=slots)
+    put_outside(state)
+    return state
+
+
+def allocate(
     n: int,
     engines: Sequence[tuple[EngineConfig, IterationLatency]],
     *,
@@ -214,7 +236,7 @@ def make_state(
     log_rows: int = 0,
     slots: int = 0,
 ) -> State:
-    """Room for n requests on these engines, with `slots` shared blocks; all requests outside.
+    """Room for n requests on these engines, with `slots` shared blocks; nothing of the requests is written yet.
 
     `longest`: no request has more output tokens; without it as many as the context has.
     """
@@ -229,11 +251,11 @@ def make_state(
     state = State(
         req=np.empty((n, 15), np.int32),
         times=np.empty((n, 4)),
-        eng=np.zeros((count, 35), np.int64),
+        eng=np.empty((count, 35), np.int64),
         clock=np.zeros((count, 3)),
         latency=np.zeros((count, engines[0][1].vector().size)),
         lists=np.empty((3 if queue else 2, n), np.int64),
-        endings=np.full((count, steps, 2), -1, np.int64),
+        endings=np.full((count, steps, 2), -1, np.int32),
         crowds=np.zeros((count, steps // GROUP), np.int64),
         hist=np.zeros((count, block), np.int64),
         misc=np.zeros(6, np.int64),
@@ -242,11 +264,12 @@ def make_state(
         children=links.children,
         llm=np.zeros((llms, 2)),
         feeds=np.zeros((2, count, count), np.int64),
-        option=np.empty((0 if plain else n, 8), np.int64),
+        option=np.empty((0 if plain else n, 7), np.int32),
+        priority=np.zeros(n if queue else 0, np.int64),
         cache=np.full((count, slots if nodes else 0, 2), -1, np.int64),
         lru=np.empty((nodes, count, 5), np.int64),
     )
-    put_outside(state.req, state.times, state.option)
     for e, (config, latency) in enumerate(engines):
-        set_engine(state, e, config, latency)
+        state.eng[e] = engine_row(config)
+        state.latency[e] = latency.vector()
     return state

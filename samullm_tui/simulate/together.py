@@ -37,6 +37,7 @@ from samullm_tui.simulate.state import (
     TOKENS,
     State,
     compiled,
+    outside,
 )
 
 __all__ = ["arrivals", "collect", "link_served", "number", "place", "serve", "split"]
@@ -79,6 +80,7 @@ def place(
     """
     for row in range(served.size):
         r = served[row]
+        outside(s, row)
         origin = prompt[r]
         blocked = 0
         ready_s = 0.0

@@ -240,7 +240,7 @@ def test_when_everything_is_done_nothing_is_left_to_decide() -> None:
 def test_the_end_of_a_load_is_waited_for_not_loaded_again() -> None:
     now = busy_and_idle()
     state = now.progress.engines[Replica("b", (1,))]
-    late = replace(now.progress, engines={Replica("b", (1,)): replace(state, clock_s=now.at_s + 7.0)})
+    late = replace(now.progress, engines={Replica("b", (1,)): state._replace(clock_s=now.at_s + 7.0)})
     waiting = replace(now, progress=late, running=frozenset({Replica("b", (1,))}))
     waited_s = np.array(forecast_rest(waiting)) - np.array(forecast_rest(now))
     assert waited_s == pytest.approx(7.0, abs=0.2)
