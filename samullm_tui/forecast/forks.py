@@ -1,7 +1,7 @@
 """Several simulations at a time, in processes forked from this one.
 
 Half of the time that a simulation takes it holds Python's lock, so threads would wait for each other. A fork has all
-that its parent has at that moment: what to call is not sent to it, only what comes of it is sent back.
+that its parent has at that moment: the study is not sent to it, only which of it to simulate.
 """
 
 from __future__ import annotations
@@ -13,60 +13,82 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from samullm_tui.planner.race import Runner
+from samullm_tui.planner.study import Study
 from samullm_tui.worker import end_with
 
-__all__ = ["in_forks"]
+__all__ = ["forked"]
 
+T = TypeVar("T")
+CHUNK_REQUESTS = 20_000
+"""Requests that are simulated in some milliseconds: so many are worth sending a job for."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGEST_BYTES, MOST_BYTES = 32 << 20, 1 << 30
-"""The largest array that is kept so (glibc allows no more), and how much is kept."""
+"""The largest array whose memory is kept (glibc allows no more), and how much is kept."""
+_study: Study
+"""In a fork: what it simulates."""
 
-_call: Callable[[int], Any]
-"""What the forks are made for: they find it here."""
 
+@contextmanager
+def forked(study: Study, processes: int) -> Iterator[Study]:
+    """The same study, whose calls are made in so many processes. They are forked when the first is made.
 
-def in_forks(processes: int, few: int) -> Runner:
-    """A `map` that does its calls in so many processes, all of them when it is called.
-
-    Without forks are done: up to `few` calls, which are over before forks would be there; those of a process with
-    further threads, which might hold a lock that a fork would wait for; and those whose forks were killed.
+    Without forks it does for one process, and for one with further threads, which might hold a lock that a fork would
+    wait for for ever.
     """
-
-    def run(call: Callable[[int], Any], items: Iterable[int]) -> list[Any]:
-        numbers = list(items)
-        if processes > 1 and len(numbers) > few and sys.platform == "linux" and threading.active_count() == 1:
-            try:
-                return _forked(call, numbers, processes)
-            except (BrokenProcessPool, OSError):
-                pass  # No memory for another process. One is enough.
-        return [call(number) for number in numbers]
-
-    return run
-
-
-def _forked(call: Callable[[int], Any], numbers: list[int], processes: int) -> list[Any]:
-    global _call  # noqa: PLW0603  # closures cannot be sent
-    _call = call
+    if processes < 2 or sys.platform != "linux" or threading.active_count() > 1:
+        yield study
+        return
     forks = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, forks, _begin, (os.getpid(),)) as pool:
-        return list(pool.map(_called, numbers))
+    with ProcessPoolExecutor(processes, forks, _begin, (os.getpid(), study)) as pool:
+        yield Forked(study.problem, study.draws, pool)
 
 
-def _begin(parent: int) -> None:
+@dataclass(frozen=True)
+class Forked(Study):
+    """What its forks were killed over (there was no memory for another process) is done here."""
+
+    pool: ProcessPoolExecutor
+
+    def run(self, call: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> list[T]:
+        chunk = max(1, CHUNK_REQUESTS // max(1, len(self.problem.table)))
+        with suppress(BrokenProcessPool, OSError):
+            return list(self.pool.map(_called, [call] * len(jobs), jobs, chunksize=chunk))
+        return super().run(call, jobs)
+
+    def begin(self, call: Callable[..., T], *job: Any) -> Callable[[], T]:
+        with suppress(BrokenProcessPool, OSError):
+            begun = self.pool.submit(_called, call, job)
+
+            def result() -> T:
+                with suppress(BrokenProcessPool):
+                    return begun.result()
+                return call(self, *job)
+
+            return result
+        return super().begin(call, *job)
+
+
+def _begin(parent: int, study: Study) -> None:
+    global _study  # noqa: PLW0603  # the calls find it here
+    _study = study
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent has it too, and ends its forks.
     end_with(parent)
     gc.disable()  # A collection writes to all objects, and would copy the memory that is shared.
-    keep_memory()
+    _keep_memory()
 
 
-def keep_memory() -> None:
+def _called(call: Callable[..., T], job: tuple[Any, ...]) -> T:
+    return call(_study, *job)
+
+
+def _keep_memory() -> None:
     """What is freed is used again by this process: taking an array's memory anew from the system takes longer than
     writing it. Does nothing without glibc.
     """
@@ -74,7 +96,3 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
         mallopt(M_TRIM_THRESHOLD, MOST_BYTES)
-
-
-def _called(number: int) -> Any:
-    return _call(number)

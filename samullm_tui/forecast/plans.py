@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import overload
 
@@ -15,7 +16,7 @@ from samullm_tui.domain.errors import PlanError, Problem
 from samullm_tui.domain.pin import Pin
 from samullm_tui.domain.plan import Forecast, Plan
 from samullm_tui.domain.request import IntArray
-from samullm_tui.forecast.forks import in_forks
+from samullm_tui.forecast.forks import forked
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.lengths.draw import draw
 from samullm_tui.planner.baselines import max_heuristic, min_heuristic
@@ -23,9 +24,11 @@ from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.outlook import Task
 from samullm_tui.planner.pins import broken_pins, pin_words
-from samullm_tui.planner.race import Effort
+from samullm_tui.planner.race import Effort, first_draws
 from samullm_tui.planner.rank import Ranking, rank
 from samullm_tui.planner.search import improving_plans
+from samullm_tui.planner.study import Figures, Study, figures
+from samullm_tui.simulate.problem import Problem as PlanProblem
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
@@ -36,8 +39,10 @@ EFFORT = 12_000_000
 """Requests that ranking may simulate when nobody said how many draws: about three seconds on two cores."""
 MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
+AHEAD = 10
+"""Draws on which the simple plans are simulated while the search is at work."""
 WORTH_FORKS = 200_000
-"""Requests that are simulated in the time that it takes to fork processes."""
+"""Requests in all draws of one plan from which on processes are forked: it takes as long as simulating these."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
 PROVEN = 0.01
@@ -64,8 +69,13 @@ def make_forecast(
     """
     started = time.perf_counter()
     inputs = build_problem(workload, cluster, pins)
-    plans, notes = _keeping_pins(inputs, _plans(inputs, seed))
-    ranking = ranked(inputs, plans, seed=seed, samples=samples, quantile=quantile)
+    effort = _effort(seed, samples)
+    with _study(inputs, seed, samples) as study:
+        (planning,) = draws_of(inputs, seed, 1)
+        simple = _simple_plans(inputs.problem, planning)
+        ahead = study.begin(_first_figures, simple, first_draws(study, 1 + len(simple), effort))
+        plans, notes = _keeping_pins(inputs, [_searched(inputs, seed, planning), *simple])
+        ranking = rank(study, plans, quantile, effort=effort, known=ahead())
     return Forecast(
         application=workload.application.name,
         application_sha256=workload.application.sha256,
@@ -86,33 +96,57 @@ def make_forecast(
 def ranked(
     inputs: ForecastInputs, plans: Sequence[Plan], *, seed: int, samples: int | None, quantile: float
 ) -> Ranking:
-    """Plans on the draws that a forecast of this seed compares its plans on, several at a time.
+    """Plans on the draws that a forecast of this seed compares its plans on.
 
-    The first draw is left out: plans are made with it, and none is judged by what it was made from. Without `samples`
-    a plan that is clearly behind gets fewer draws than the best, and all together no more than EFFORT allows; each
-    candidate says how many it had.
+    Without `samples` a plan that is clearly behind gets fewer draws than the best, and all together no more than EFFORT
+    allows; each candidate says how many it had.
+    """
+    with _study(inputs, seed, samples) as study:
+        return rank(study, plans, quantile, effort=_effort(seed, samples))
+
+
+def _study(inputs: ForecastInputs, seed: int, samples: int | None) -> AbstractContextManager[Study]:
+    """On as many processors as there are.
+
+    The first draw is left out: plans are made with it, and none is judged by what it was made from.
     """
     draws = Draws(inputs, seed, first=1, most=samples or SAMPLES)
-    chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
     requests = len(inputs.problem.table)
-    effort = None if samples else Effort(EFFORT, chance)
-    at_once = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, requests))
-    run = in_forks(at_once, WORTH_FORKS // max(1, requests))
-    return rank(inputs.problem, plans, draws, quantile, effort=effort, run=run)
+    processes = min(os.cpu_count() or 1, MOST_AT_ONCE, AT_ONCE_REQUESTS // max(1, requests))
+    return forked(Study(inputs.problem, draws), processes if requests * len(draws) >= WORTH_FORKS else 1)
 
 
-def _plans(inputs: ForecastInputs, seed: int) -> list[Plan]:
-    """One plan of each planner. The search judges on further draws where the application is small."""
-    (planning,) = draws_of(inputs, seed, 1)
-    problem, task = inputs.problem, Task(inputs.problem, planning)
+def _effort(seed: int, samples: int | None) -> Effort | None:
+    chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, RESAMPLING)))
+    return None if samples else Effort(EFFORT, chance)
+
+
+def _simple_plans(problem: PlanProblem, planning: IntArray) -> list[Plan]:
+    """Of all planners but the search."""
+    task = Task(problem, planning)
+    return [planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic)]
+
+
+def _first_figures(study: Study, plans: Sequence[Plan], count: int) -> dict[Plan, list[Figures]]:
+    """On the first draws, as many as can be simulated while the search is at work."""
+    found: dict[Plan, list[Figures]] = {plan: [] for plan in plans}
+    with suppress(
+        PlanError
+    ):  # Of a plan that cannot be; it may be left out of the ranking, which says so else.
+        for number in range(min(count, AHEAD)):
+            for plan, one in zip(plans, figures(study, number, plans), strict=True):
+                found[plan].append(one)
+    return found
+
+
+def _searched(inputs: ForecastInputs, seed: int, planning: IntArray) -> Plan:
+    """The best plan that the search finds; it stops at one that no plan can beat by more than PROVEN on its draws.
+
+    It judges on further draws where the application is small.
+    """
+    task, rng = Task(inputs.problem, planning), np.random.default_rng(seed)
     others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
-    found = _searched(task, (planning, *others), np.random.default_rng(seed))
-    return [found, *(planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic))]
-
-
-def _searched(task: Task, draws: Sequence[IntArray], rng: np.random.Generator) -> Plan:
-    """The best plan that the search finds; it stops at one that no plan can beat by more than PROVEN on these draws."""
-    planning, *others = draws
+    draws = (planning, *others)
     enough_s = (1 + PROVEN) * sum(lower_bound(task.problem, draw) for draw in draws)
     for plan in improving_plans(task.problem, planning, rng, task, others=others):
         if sum(task.replays.end(plan, draw).at_s for draw in draws) <= enough_s:

@@ -6,23 +6,20 @@ slower.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from samullm_tui.domain.plan import Plan
 from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.bound import lower_bound
-from samullm_tui.simulate.application import Problem, simulate_plan
+from samullm_tui.planner.study import Figures, Study, bound_s, figures
 
-__all__ = ["TIE", "Effort", "Race", "Runner", "order", "race"]
+__all__ = ["TIE", "Effort", "Race", "first_draws", "order", "race"]
 
 Floats = npt.NDArray[np.float64]
-Runner = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
-"""`map`, or one that does several calls at a time."""
 
 TIE = 0.005
 """Makespans this close (relative) count as equal; the plan with fewer loads comes first."""
@@ -48,14 +45,17 @@ class Effort(NamedTuple):
     requests: int
     rng: np.random.Generator
 
+    def draws(self, study: Study) -> int:
+        """How often a plan may be simulated."""
+        return self.requests // max(1, len(study.problem.table))
+
 
 @dataclass
 class Race:
     """What was simulated. `makespans_s[k]` and `loads[k]` are those of plan k, one for each draw from the first on."""
 
-    problem: Problem
+    study: Study
     plans: Sequence[Plan]
-    draws: Sequence[IntArray]
     quantile: float
     makespans_s: list[list[float]] = field(init=False)
     loads: list[list[int]] = field(init=False)
@@ -63,6 +63,12 @@ class Race:
     def __post_init__(self) -> None:
         self.makespans_s = [[] for _ in self.plans]
         self.loads = [[] for _ in self.plans]
+
+    def add(self, plan: int, found: Iterable[Figures]) -> None:
+        """The figures of this plan on its next draws."""
+        for one in found:
+            self.makespans_s[plan].append(one.makespan_s)
+            self.loads[plan].append(one.loads)
 
     @property
     def simulated(self) -> int:
@@ -76,23 +82,19 @@ class Race:
         """Plans, best first."""
         return order(self.values(), [float(np.median(loads)) for loads in self.loads])
 
-    def extend(self, plans: Iterable[int], count: int, run: Runner) -> None:
+    def extend(self, plans: Iterable[int], count: int) -> None:
         """Simulates these plans on all of the first `count` draws that they lack. Draws are made as they are needed."""
         first = {k: len(self.makespans_s[k]) for k in plans if len(self.makespans_s[k]) < count}
+        numbers = range(min(first.values(), default=count), count)
+        lacking = [[k for k in first if first[k] <= number] for number in numbers]
+        jobs = [
+            (number, [self.plans[k] for k in some]) for number, some in zip(numbers, lacking, strict=True)
+        ]
+        for some, found in zip(lacking, self.study.run(figures, jobs), strict=True):
+            for k, one in zip(some, found, strict=True):
+                self.add(k, [one])
 
-        def one_draw(number: int) -> dict[int, tuple[float, int]]:
-            lengths = self.draws[number]
-            traces = {
-                k: simulate_plan(self.problem, self.plans[k], lengths) for k in first if first[k] <= number
-            }
-            return {k: (trace.makespan_s, trace.loads) for k, trace in traces.items()}
-
-        for found in run(one_draw, range(min(first.values(), default=count), count)):
-            for k, (makespan_s, loads) in found.items():
-                self.makespans_s[k].append(makespan_s)
-                self.loads[k].append(loads)
-
-    def bound_s(self, run: Runner) -> float:
+    def bound_s(self) -> float:
         """The median makespan that no plan can beat, over draws of the first plan: those in the middle.
 
         A draw of long answers is long for every plan, so draws whose makespan is the median have a bound that is
@@ -103,7 +105,7 @@ class Race:
         outwards = np.argsort(np.abs(2 * ranks - len(ranks) + 1), kind="stable")[:BOUND_DRAWS].tolist()
 
         def bounds_s(numbers: list[int]) -> list[float]:
-            return list(run(lambda number: lower_bound(self.problem, self.draws[number]), numbers))
+            return self.study.run(bound_s, [(number,) for number in numbers])
 
         found = bounds_s(outwards[:FEW_BOUNDS])
         if np.std(found) > BOUND_PRECISE * np.sqrt(len(found)) * np.mean(found):
@@ -142,37 +144,45 @@ class Resamples:
         return found
 
 
+def first_draws(study: Study, plans: int, effort: Effort | None) -> int:
+    """The draws that each of so many plans gets before any is left."""
+    if effort is None:
+        return len(study.draws)
+    budget = effort.draws(study)
+    return min(len(study.draws), ENOUGH, max(2, min(LEAST, budget), int(FIRST_SHARE * budget) // plans))
+
+
 def race(
-    problem: Problem,
+    study: Study,
     plans: Sequence[Plan],
-    draws: Sequence[IntArray],
     quantile: float,
     *,
     effort: Effort | None = None,
-    run: Runner = map,
+    known: Mapping[Plan, Sequence[Figures]] | None = None,
 ) -> Race:
-    """Different plans on `draws`. Without `effort` every plan gets every draw.
+    """Different plans on the draws of `study`; `known` are their figures on the first ones, where somebody has them.
 
-    With it at most about so many requests are simulated, up to FIRST_SHARE of them for the first draws of all plans, the
-    others for plans that may still be the best. The plan that comes first, and those within a tie of it, always have
-    the most draws.
+    Without `effort` every plan gets every draw. With it at most about so many requests are simulated, up to FIRST_SHARE
+    of them for the first draws of all plans, the others for plans that may still be the best. The plan that comes first,
+    and those within a tie of it, always have the most draws.
     """
-    some = Race(problem, plans, draws, quantile)
+    some = Race(study, plans, quantile)
+    for k, plan in enumerate(plans):
+        some.add(k, (known or {}).get(plan, ()))
     open_plans: Sequence[int] = range(len(plans))
-    budget = effort.requests // max(1, len(problem.table)) if effort else 0
+    count = first_draws(study, len(plans), effort)
     if effort is None:
-        some.extend(open_plans, len(draws), run)
+        some.extend(open_plans, count)
         return some
     resamples = Resamples(effort.rng)
-    count = min(len(draws), ENOUGH, max(2, min(LEAST, budget), int(FIRST_SHARE * budget) // len(plans)))
     while True:
-        some.extend(open_plans, count, run)
+        some.extend(open_plans, count)
         open_plans = some.contenders(resamples)
         if any(len(some.makespans_s[k]) < count for k in open_plans):
             continue
-        affordable = max(0, budget - some.simulated) // len(open_plans)
-        undecided = count if len(open_plans) > 1 else len(draws)
-        more = min(len(draws) - count, undecided, affordable)
+        affordable = max(0, effort.draws(study) - some.simulated) // len(open_plans)
+        undecided = count if len(open_plans) > 1 else len(study.draws)
+        more = min(len(study.draws) - count, undecided, affordable)
         if more < 1:
             return some
         count += more

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from samullm_tui.domain.plan import Band, Candidate, Plan, PlannedStage
-from samullm_tui.domain.request import IntArray
 from samullm_tui.planner.explain import compare, explain
 from samullm_tui.planner.gpu_time import gpu_times
-from samullm_tui.planner.race import Effort, Race, Runner, race
+from samullm_tui.planner.race import Effort, Race, race
 from samullm_tui.planner.runner_up import runner_ups
-from samullm_tui.simulate.application import PlanTrace, Problem, simulate_plan
+from samullm_tui.planner.study import Figures, Study, trace
+from samullm_tui.simulate.application import PlanTrace, Problem
 
 __all__ = ["Ranking", "band", "rank"]
 
@@ -27,34 +27,31 @@ class Ranking(NamedTuple):
 
 
 def rank(
-    problem: Problem,
+    study: Study,
     plans: Sequence[Plan],
-    draws: Sequence[IntArray],
     quantile: float = 0.5,
     *,
     effort: Effort | None = None,
-    run: Runner = map,
+    known: Mapping[Plan, Sequence[Figures]] | None = None,
 ) -> Ranking:
-    """Candidates by the `quantile` of their makespans over `draws`.
+    """Candidates by the `quantile` of their makespans over the draws of `study`.
 
     Without `effort` every plan is simulated on every draw; with it those that decide nothing are left out (see
-    `race`). `draws` may be a sequence that makes them when asked. Stages and spans of a candidate are those of the draw whose
-    makespan is the (lower) median of its own.
+    `race`, also for `known`). Stages and spans of a candidate are those of the draw whose makespan is the (lower) median of its own.
     """
+    problem = study.problem
     different = list({_what(plan): plan for plan in reversed(plans)}.values())[::-1]
-    found = race(problem, different, draws, quantile, effort=effort, run=run)
-    bound_s = found.bound_s(run)
+    found = race(study, different, quantile, effort=effort, known=known)
+    bound_s = found.bound_s()
     middles = [_middle(makespans) for makespans in found.makespans_s]
-    traces = tuple(
-        run(lambda k: simulate_plan(problem, different[k], draws[middles[k]]), range(len(different)))
-    )
+    traces = study.run(trace, list(zip(middles, different, strict=True)))
     ranked = [(plan, k) for k in found.ranking() for plan in plans if _what(plan) == _what(different[k])]
     candidates = [
         _candidate(problem, found, position, plan, k, traces[k], bound_s)
         for position, (plan, k) in enumerate(ranked, start=1)
     ]
     first = ranked[0][1]
-    others = runner_ups(problem, different[first], draws[middles[first]], run)
+    others = runner_ups(study, different[first], middles[first])
     explained = [
         replace(
             candidate,

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
-from samullm_tui.domain.errors import PlanError
 from samullm_tui.domain.plan import Placement, Plan, Stage
-from samullm_tui.domain.request import IntArray
-from samullm_tui.planner.race import Runner
 from samullm_tui.planner.shapes import free_group
+from samullm_tui.planner.study import Study, makespan_s
 from samullm_tui.planner.validity import valid
 from samullm_tui.planner.words import sized
-from samullm_tui.simulate.application import Problem, simulate_plan
+from samullm_tui.simulate.application import Problem
 
 __all__ = ["RunnerUp", "runner_ups", "variants"]
 
@@ -32,22 +30,15 @@ class RunnerUp(NamedTuple):
     tried: int
 
 
-def runner_ups(
-    problem: Problem, plan: Plan, output_tokens: IntArray, run: Runner = map, requests: int = REQUESTS
-) -> dict[int, RunnerUp]:
-    """By stage. Stages in which nothing new starts have none, nor those that `requests` does not reach."""
+def runner_ups(study: Study, plan: Plan, number: int, requests: int = REQUESTS) -> dict[int, RunnerUp]:
+    """By stage, on draw `number`. Stages in which nothing new starts have none, nor those that `requests` does not reach."""
+    problem = study.problem
     each = [list(islice(variants(problem, plan, stage), MOST)) for stage in range(len(plan.stages))]
     in_turn = chain.from_iterable(zip_longest(*([(k, *v) for v in some] for k, some in enumerate(each))))
     tried = list(islice((one for one in in_turn if one), max(0, requests // max(1, len(problem.table)))))
-
-    def makespan_s(number: int) -> float:
-        try:
-            return simulate_plan(problem, tried[number][2], output_tokens).makespan_s
-        except PlanError:  # an engine's KV cache too small for a request
-            return float("inf")
-
+    makespans_s = study.run(makespan_s, [(number, other) for _, _, other in tried])
     found: dict[int, RunnerUp] = {}
-    for (stage, what, _), ends_s in zip(tried, run(makespan_s, range(len(tried))), strict=True):
+    for (stage, what, _), ends_s in zip(tried, makespans_s, strict=True):
         before = found.get(stage)
         if before is not None and before.makespan_s <= ends_s:
             found[stage] = before._replace(tried=before.tried + 1)

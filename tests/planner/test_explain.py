@@ -20,6 +20,7 @@ from samullm_tui.planner.gpu_time import gpu_times, whole
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.rank import rank
 from samullm_tui.planner.runner_up import runner_ups, variants
+from samullm_tui.planner.study import Study
 from samullm_tui.planner.validity import valid
 from samullm_tui.planner.words import duration, gpu_list, hundredths, joined
 from samullm_tui.simulate.application import Problem, simulate_plan
@@ -105,7 +106,7 @@ def test_a_runner_up_is_a_valid_plan_with_one_decision_changed_and_its_cost_is_s
     plan = max_heuristic(some, lengths)
     makespan_s = simulate_plan(some, plan, lengths).makespan_s
     tried = [list(islice(variants(some, plan, stage), 3)) for stage in range(len(plan.stages))]
-    found = runner_ups(some, plan, lengths)
+    found = runner_ups(Study(some, [lengths]), plan, 0)
     assert set(found) == {0, 1, 2}
     for stage, best in found.items():
         assert all(valid(some, other) == [] and other != plan for _, other in tried[stage])
@@ -121,20 +122,20 @@ def test_a_runner_up_is_a_valid_plan_with_one_decision_changed_and_its_cost_is_s
 
 def test_runner_ups_stop_at_their_budget() -> None:
     some = ensemble(llms=3, gpus=4)
-    plan = max_heuristic(some, drawn(some))
-    assert len(runner_ups(some, plan, drawn(some), requests=2 * len(some.table))) == 2
-    assert runner_ups(some, plan, drawn(some), requests=0) == {}
+    study, plan = Study(some, [drawn(some)]), max_heuristic(some, drawn(some))
+    assert len(runner_ups(study, plan, 0, requests=2 * len(some.table))) == 2
+    assert runner_ups(study, plan, 0, requests=0) == {}
 
 
 def test_a_simple_plan_that_is_as_good_is_said() -> None:
     some = ensemble(llms=1)
     draws = [drawn(some, seed) for seed in range(2)]
     plans = [max_heuristic(some, draws[0]), greedy(some, draws[0])]
-    best, second = rank(some, plans, draws).candidates
+    best, second = rank(Study(some, draws), plans).candidates
     assert best.plan.planner == "max-heuristic", "equal plans keep their order"
     assert best.explanation[0] == "No planner found anything better than this simple plan."
     assert second.explanation[0].startswith("As fast as max-heuristic")
-    best, _ = rank(some, plans[::-1], draws).candidates
+    best, _ = rank(Study(some, draws), plans[::-1]).candidates
     assert best.explanation[0].startswith("max-heuristic is within 1 %")
 
 
@@ -143,6 +144,6 @@ def test_equal_plans_are_ranked_by_loads() -> None:
     one = Stage((Placement("llm0", 1, 1, (0,)), Placement("llm1", 1, 1, (1,))), ("llm0", "llm1"))
     more = Stage((Placement("llm0", 1, 1, (0,)), Placement("llm1", 1, 2, (1, 2))), ("llm0", "llm1"))
     plans = [Plan(planner="more", stages=(more,)), Plan(planner="one", stages=(one,))]
-    candidates = rank(some, plans, [drawn(some, most=2)]).candidates
+    candidates = rank(Study(some, [drawn(some, most=2)]), plans).candidates
     assert [c.plan.planner for c in candidates] == ["one", "more"]
     assert [c.loads for c in candidates] == [2, 3]

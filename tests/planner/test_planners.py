@@ -16,6 +16,7 @@ from samullm_tui.planner.bound import lower_bound
 from samullm_tui.planner.greedy import greedy
 from samullm_tui.planner.rank import rank
 from samullm_tui.planner.search import search
+from samullm_tui.planner.study import Study
 from samullm_tui.planner.validity import valid
 from samullm_tui.simulate.application import Problem, simulate_plan
 
@@ -52,7 +53,9 @@ def test_the_same_lengths_give_the_same_plan(some: Problem) -> None:
 @given(problems(), st.sampled_from([0.1, 0.5, 0.9]))
 def test_candidates_come_best_first_and_none_beats_the_bound(some: Problem, quantile: float) -> None:
     draws = [drawn(some, seed) for seed in range(3)]
-    candidates = rank(some, [planner(some, draws[0]) for planner in PLANNERS], draws, quantile).candidates
+    candidates = rank(
+        Study(some, draws), [planner(some, draws[0]) for planner in PLANNERS], quantile
+    ).candidates
     assert [c.rank for c in candidates] == [1, 2, 3, 4]
     values = {
         c.rank: float(np.quantile([simulate_plan(some, c.plan, d).makespan_s for d in draws], quantile))
