@@ -46,7 +46,9 @@ def main() -> None:
     _growth(seconds)
     whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own_mb, fork_mb = (resource.getrusage(who).ru_maxrss / 1024 for who in whose)
-    print(f"\npeak memory, all of the above: {own_mb:.0f} MB; of the largest fork, shared memory too: {fork_mb:.0f} MB")
+    print(
+        f"\npeak memory, all of the above: {own_mb:.0f} MB; of the largest fork, shared memory too: {fork_mb:.0f} MB"
+    )
 
 
 def _cell(app: str, requests: int, gpus: int, seconds: Cells) -> tuple[str, ...]:

@@ -28,11 +28,11 @@ from samullm_tui.planner.race import Effort, first_draws
 from samullm_tui.planner.rank import Ranking, rank
 from samullm_tui.planner.search import improving_plans
 from samullm_tui.planner.study import Figures, Study, figures
-from samullm_tui.simulate.problem import Problem as PlanProblem
 from samullm_tui.workload.requests import Workload
 
 __all__ = ["SAMPLES", "Draws", "draws_of", "make_forecast", "ranked"]
 
+SIMPLE_PLANNERS = (greedy, min_heuristic, max_heuristic)
 SAMPLES = 200
 """Draws to rank by when nobody said how many: the most that any plan gets."""
 EFFORT = 12_000_000
@@ -41,8 +41,8 @@ MOST_AT_ONCE, AT_ONCE_REQUESTS = 16, 4_000_000
 """Simulations at the same time, and the requests in them: each takes about 200 bytes while it is simulated."""
 AHEAD = 10
 """Draws on which the simple plans are simulated while the search is at work."""
-WORTH_FORKS = 200_000
-"""Requests in all draws of one plan from which on processes are forked: it takes as long as simulating these."""
+WORTH_FORKS = 10_000
+"""Requests in all draws of one plan from which on forks are sooner done than this process alone."""
 RESAMPLING = 2
 """Which stream of a seed tells whether further draws are worth it; draws come from streams of their own."""
 PROVEN = 0.01
@@ -72,9 +72,10 @@ def make_forecast(
     effort = _effort(seed, samples)
     with _study(inputs, seed, samples) as study:
         (planning,) = draws_of(inputs, seed, 1)
-        simple = _simple_plans(inputs.problem, planning)
+        task = Task(inputs.problem, planning)
+        simple = [planner(inputs.problem, planning, task) for planner in SIMPLE_PLANNERS]
         ahead = study.begin(_first_figures, simple, first_draws(study, 1 + len(simple), effort))
-        plans, notes = _keeping_pins(inputs, [_searched(inputs, seed, planning), *simple])
+        plans, notes = _keeping_pins(inputs, [_searched(inputs, seed, task), *simple])
         ranking = rank(study, plans, quantile, effort=effort, known=ahead())
     return Forecast(
         application=workload.application.name,
@@ -121,12 +122,6 @@ def _effort(seed: int, samples: int | None) -> Effort | None:
     return None if samples else Effort(EFFORT, chance)
 
 
-def _simple_plans(problem: PlanProblem, planning: IntArray) -> list[Plan]:
-    """Of all planners but the search."""
-    task = Task(problem, planning)
-    return [planner(problem, planning, task) for planner in (greedy, min_heuristic, max_heuristic)]
-
-
 def _first_figures(study: Study, plans: Sequence[Plan], count: int) -> dict[Plan, list[Figures]]:
     """On the first draws, as many as can be simulated while the search is at work."""
     found: dict[Plan, list[Figures]] = {plan: [] for plan in plans}
@@ -139,12 +134,12 @@ def _first_figures(study: Study, plans: Sequence[Plan], count: int) -> dict[Plan
     return found
 
 
-def _searched(inputs: ForecastInputs, seed: int, planning: IntArray) -> Plan:
+def _searched(inputs: ForecastInputs, seed: int, task: Task) -> Plan:
     """The best plan that the search finds; it stops at one that no plan can beat by more than PROVEN on its draws.
 
     It judges on further draws where the application is small.
     """
-    task, rng = Task(inputs.problem, planning), np.random.default_rng(seed)
+    planning, rng = task.output_tokens, np.random.default_rng(seed)
     others = draws_of(inputs, (seed, 1), JUDGES if len(planning) < LARGE_REQUESTS else 0)
     draws = (planning, *others)
     enough_s = (1 + PROVEN) * sum(lower_bound(task.problem, draw) for draw in draws)
