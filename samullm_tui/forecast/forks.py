@@ -46,8 +46,14 @@ def forked(study: Study, processes: int) -> Iterator[Study]:
         yield study
         return
     forks = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, forks, _begin, (os.getpid(), study)) as pool:
-        yield Forked(study.problem, study.draws, pool)
+    try:
+        with ProcessPoolExecutor(processes, forks, _begin, (os.getpid(), study)) as pool:
+            yield Forked(study.problem, study.draws, pool)
+    finally:
+        for (
+            lost
+        ) in multiprocessing.active_children():  # A pool whose last fork was refused forgets the others.
+            lost.kill()
 
 
 @dataclass(frozen=True)

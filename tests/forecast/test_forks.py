@@ -129,6 +129,26 @@ def test_when_a_fork_is_killed_its_calls_are_made_here() -> None:
     assert out == f"25 {[number * number for number in range(8)]} 36\n"
 
 
+def test_when_a_fork_is_refused_there_is_none() -> None:
+    out = run(
+        """
+        def call(study, number):
+            return number * number
+        fork, asked = os.fork, []
+        def refused():
+            asked.append(1)
+            if len(asked) % 2 == 0:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return fork()
+        os.fork = refused
+        with forked(study, 3) as faster:
+            begun = faster.begin(call, 5)
+            print(begun(), faster.run(call, [(number,) for number in range(4)]), len(asked))
+        """
+    )
+    assert out == "25 [0, 1, 4, 9] 4\n"
+
+
 def test_forks_end_with_the_process_they_work_for() -> None:
     script = """
         def call(study, number):
