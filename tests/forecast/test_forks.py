@@ -15,7 +15,7 @@ from samullm_tui.engines.processes import alive
 from samullm_tui.forecast.forks import forked
 from samullm_tui.planner.study import Study
 
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "planner")}
 BEGIN = """
 import os, signal, sys, time
