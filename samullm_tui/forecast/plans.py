@@ -123,11 +123,12 @@ def _effort(seed: int, samples: int | None) -> Effort | None:
 
 
 def _first_figures(study: Study, plans: Sequence[Plan], count: int) -> dict[Plan, list[Figures]]:
-    """On the first draws, as many as can be simulated while the search is at work."""
+    """On the first draws, as many as can be simulated while the search is at work.
+
+    There are none when one of the plans cannot be: where it is not left out, ranking says so.
+    """
     found: dict[Plan, list[Figures]] = {plan: [] for plan in plans}
-    with suppress(
-        PlanError
-    ):  # Of a plan that cannot be; it may be left out of the ranking, which says so else.
+    with suppress(PlanError):
         for number in range(min(count, AHEAD)):
             for plan, one in zip(plans, figures(study, number, plans), strict=True):
                 found[plan].append(one)
