@@ -5,13 +5,13 @@ All makespans are simulated. `--all` adds the largest combinations, which take m
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
 from itertools import pairwise
 from statistics import median
 
+from benchmarks.processor import processor_s
 from benchmarks.scaled import APPLICATIONS, scaled, shipped
 from benchmarks.table import print_table
 from samullm_tui.domain.cluster import cluster_from_preset
@@ -60,18 +60,13 @@ def _row(
     app: str, workload: Workload, gpus: int, samples: int | None
 ) -> tuple[tuple[str, ...], float | None]:
     head = (app, f"{len(workload.table):,}", str(gpus))
-    began_s = _processor_s()
+    began_s = processor_s()
     try:
         forecast = make_forecast(workload, cluster_from_preset(f"{PRESET}:{gpus}"), seed=0, samples=samples)
     except PlacementError as error:
         names = ", ".join(problem.place.removeprefix("LLM ") for problem in error.problems)
         return (*head, *("–",) * 6, f"{names} does not fit", *("–",) * len(PLANNERS)), None
-    return (*head, *_figures(forecast, _processor_s() - began_s)), forecast.planning_s
-
-
-def _processor_s() -> float:
-    """Of this process and of the forks that it had."""
-    return sum(os.times()[:4])
+    return (*head, *_figures(forecast, processor_s() - began_s)), forecast.planning_s
 
 
 def _figures(forecast: Forecast, processor_s: float) -> tuple[str, ...]:

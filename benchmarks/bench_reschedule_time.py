@@ -7,13 +7,13 @@ decision knows the shifted lengths. All makespans are simulated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.processor import processor_s
 from benchmarks.scaled import APPLICATIONS, scaled, shipped
 from benchmarks.table import print_table
 from samullm_tui.domain.cluster import cluster_from_preset
@@ -22,7 +22,8 @@ from samullm_tui.domain.request import IntArray
 from samullm_tui.forecast.plans import draws_of, make_forecast
 from samullm_tui.forecast.problem import ForecastInputs, build_problem
 from samullm_tui.planner.reschedule import Situation, Verdict, forecast_rest, reconsider
-from samullm_tui.simulate.application import Problem, Progress, idle, simulate_stage
+from samullm_tui.simulate.application import Problem, Progress, simulate_stage
+from samullm_tui.simulate.between import idle
 from samullm_tui.supervisor.belief import draws_for
 from samullm_tui.workload.requests import Workload
 
@@ -77,18 +78,18 @@ def _least_s(work: Callable[[], T]) -> tuple[float, T]:
     """CPU seconds: other work on the machine counts as little as may be."""
     seconds = []
     for _ in range(TIMES):
-        before = time.process_time()
+        before = processor_s()
         result = work()
-        seconds.append(time.process_time() - before)
+        seconds.append(processor_s() - before)
     return min(seconds), result
 
 
 def _case(name: str, workload: Workload, stages: int) -> Case:
     """At the end of so many stages; with none, right when the engines of the first are ready."""
     cluster = cluster_from_preset(CLUSTER)
-    before = time.process_time()
+    before = processor_s()
     plan = make_forecast(workload, cluster, seed=0).candidates[0].plan
-    planning_s = time.process_time() - before
+    planning_s = processor_s() - before
     inputs = build_problem(workload, cluster)
     situation = _after(inputs, plan, stages) if stages else _ready(inputs, plan)
     return Case(name, situation, planning_s)
