@@ -1,7 +1,7 @@
 """Several simulations at a time, in processes forked from this one.
 
-Half of the time that a simulation takes it holds Python's lock, so threads would wait for each other. A fork has all
-that its parent has at that moment: the study is not sent to it, only which of it to simulate.
+A simulation holds Python's lock for a good part of its time, so threads would wait for each other. A fork has all that
+its parent has at that moment: the study is not sent to it, only which of it to simulate.
 """
 
 from __future__ import annotations
@@ -50,15 +50,14 @@ def forked(study: Study, processes: int) -> Iterator[Study]:
         with ProcessPoolExecutor(processes, forks, _begin, (os.getpid(), study)) as pool:
             yield Forked(study.problem, study.draws, pool)
     finally:
-        for (
-            lost
-        ) in multiprocessing.active_children():  # A pool whose last fork was refused forgets the others.
+        # A pool whose last fork was refused forgets the others, and the exit would wait for them.
+        for lost in multiprocessing.active_children():
             lost.kill()
 
 
 @dataclass(frozen=True)
 class Forked(Study):
-    """What its forks were killed over (there was no memory for another process) is done here."""
+    """Calls whose forks were killed or refused, for want of memory or processes, are made here."""
 
     pool: ProcessPoolExecutor
 

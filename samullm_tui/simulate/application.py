@@ -97,13 +97,12 @@ def simulate_stage(
     arrivals(s)
     engine_llm = np.array([problem.index(r.llm) for r in replicas], np.int64)
     end_s = ended_s(problem, s, targets, float(serve(s, engine_llm, targets, np.zeros(len(replicas)))))
+    lives = zip(replicas, ready_s, strict=True)
     return StageTrace(
         start_s=start_s,
         end_s=end_s,
         progress=progress_after(s, progress if in_place else progress.copy(), replicas, served),
-        spans=tuple(
-            Span(r.llm, r.gpus, start_s, at_s, end_s) for r, at_s in zip(replicas, ready_s, strict=True)
-        ),
+        spans=tuple(Span(r.llm, r.gpus, start_s, at_s, end_s) for r, at_s in lives),
         llm_finish_s=llm_finishes(problem, s, left),
         loads=len(replicas) - len(kept),
         gpu_busy_s=busy_s(s, replicas, shapes, kept),

@@ -204,8 +204,7 @@ def step(s: State, e: int) -> None:
         prefill_context += chunks_context
         decodes += short
         decode_context += short_context
-        if fresh < 0:
-            fresh = admitted
+        fresh = admitted if fresh < 0 else fresh
     seqs = settled + eng[WASTERS] if ended else eng[RUNNING] - eng[LEAVERS] + eng[WASTERS]
     if seqs:
         end_step(

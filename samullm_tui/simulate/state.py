@@ -178,7 +178,7 @@ class State(NamedTuple):
 
 @lru_cache(256)
 def engine_row(config: EngineConfig) -> I64:
-    """The row of `eng` of such an engine before its first request."""
+    """The row of `eng` of such an engine before its first request; one for all who ask, not to be written to."""
     row = np.zeros(35, np.int64)
     row[[RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, COME_HEAD, COME_TAIL]] = -1
     row[[LEAVE_HEAD, LEAVE_TAIL, LRU_HEAD, LRU_TAIL, LRU_SPARE]] = -1
@@ -191,6 +191,7 @@ def engine_row(config: EngineConfig) -> I64:
     row[BY_PRIORITY] = config.scheduling_policy == "priority"
     row[SHARING] = config.prefix_caching
     row[BLANK] = config.usable_blocks
+    row.flags.writeable = False
     return row
 
 
