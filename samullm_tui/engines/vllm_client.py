@@ -29,8 +29,8 @@ __all__ = ["VllmClient", "message_of"]
 QUICK = aiohttp.ClientTimeout(total=10)
 PATIENT = aiohttp.ClientTimeout(total=None, sock_connect=10)
 """A completion takes as long as it takes: a large batch queues for hours. The server's death ends the connection."""
-IDLE_S = 2.0
-"""A connection that nobody used for so long is not used again: the server closes it after 5 s, maybe just then."""
+IDLE_S = 60.0
+"""A connection that nobody used for so long is not used again: long before the server closes it (vllm_command)."""
 FINISHED = frozenset({"stop", "length"})
 REFUSALS = frozenset({400, 413, 422})
 MESSAGE_LIMIT = 300
@@ -182,12 +182,7 @@ class VllmClient:
 
     async def abort(self) -> None:
         """Everything in flight is answered with what there is of it. Raises EngineError."""
-        try:
-            await self._post(ABORT, {}, "")
-        except (
-            EngineError
-        ):  # The server may just have closed a connection that stood idle: the next is a new one.
-            await self._post(ABORT, {}, "")
+        await self._post(ABORT, {}, "")
 
     async def stats(self) -> EngineStats:
         return stats_of((await self._get("/metrics")).decode())

@@ -17,6 +17,10 @@ from samullm_tui.engines.step_log import SCHEDULER, STEPS
 
 __all__ = ["CPU_KV_CACHE", "OWNED_ARGUMENTS", "Command", "cookie_of", "serve_command"]
 
+SERVER_IDLE_S = 3600
+"""How long a server keeps a connection that nobody uses. vLLM's own is 5 s: seen on a machine with too much to do, it closed
+connections used a moment before, as the next request came over them.
+"""
 CPU_KV_CACHE = "64M"
 """Without a size a CPU engine takes 92 % of the machine's memory."""
 
@@ -86,6 +90,7 @@ def serve_command(
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "NO_COLOR": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(SERVER_IDLE_S),
         # Process titles would be written over the environment, and the cookie with it.
         "SPT_NOENV": "1",
         **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if is_folder else {}),

@@ -44,7 +44,6 @@ class Fake:
         self.is_mute = is_mute
         self.key = os.environ.get("VLLM_API_KEY")
         self.aborted = asyncio.Event()
-        self.closes_next = False
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self.authenticate])
@@ -87,7 +86,6 @@ class Fake:
         if self.is_mute:
             await asyncio.Event().wait()
         if prompt.startswith("hang"):
-            self.closes_next = "close" in prompt
             await self.aborted.wait()
             return web.json_response(partial(prompt, chat=chat))
         reason = {"abort": "abort", "stop": "stop"}.get(prompt, "length")
@@ -97,13 +95,8 @@ class Fake:
         usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
         return web.json_response({"choices": [choice], "usage": usage})
 
-    async def abort(self, request: web.Request) -> web.StreamResponse:
-        """Its connection is closed instead, once, where that was asked for."""
-        if self.closes_next and request.transport is not None:
-            self.closes_next = False
-            request.transport.close()
-        else:
-            self.aborted.set()
+    async def abort(self, _: web.Request) -> web.StreamResponse:
+        self.aborted.set()
         return web.Response()
 
     async def detokenize(self, request: web.Request) -> web.StreamResponse:

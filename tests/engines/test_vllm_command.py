@@ -48,6 +48,7 @@ def test_a_gpu_engine_with_two_gpus() -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "NO_COLOR": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600",
         "SPT_NOENV": "1",
         "CUDA_VISIBLE_DEVICES": "2,3",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
