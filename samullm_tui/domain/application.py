@@ -81,6 +81,11 @@ class Node(Struct, frozen=True, kw_only=True):
         value = self.sampling.get("max_tokens")
         return value if isinstance(value, int) else None
 
+    @property
+    def draws_from_seed(self) -> bool:
+        """Whether its answers are drawn at random, from a seed that the application gives."""
+        return self.sampling.get("seed") is not None and self.sampling.get("temperature") != 0
+
 
 class Application(Struct, frozen=True, kw_only=True):
     """A whole application. `file` is where it was read from, `sha256` the digest of that file's bytes.

@@ -30,6 +30,7 @@ from samullm_tui.supervisor.liveness import fence, is_locked
 from samullm_tui.supervisor.spec import REPLAN_WAIT_S, Replan, RunPaths, RunSpec, existing_run, write_spec
 
 if TYPE_CHECKING:
+    from samullm_tui.domain.application import Application
     from samullm_tui.workload.requests import Workload
 
 __all__ = ["create_run", "follow", "spawn_supervisor"]
@@ -161,12 +162,8 @@ def _check(spec: RunSpec) -> Workload:
 
         require_vllm(spec.cluster.gpu.kind)
     workload = workload_of(spec)
-    if spec.engine == "vllm" and not workload.application.has_texts:
-        place = ", ".join(f"data.{data.name}" for data in workload.application.data if not data.has_texts)
-        right = "give a file with texts, or run it with --engine simulated"
-        raise ApplicationError(
-            Problem(spec.application, place, "has lengths only, real engines need texts", right)
-        )
+    if spec.engine == "vllm":
+        _check_real(spec, workload.application)
     inputs = build_problem(workload, spec.cluster)
     if spec.forecast is not None:
         check_given_forecast(spec, spec.forecast, workload)
@@ -174,6 +171,23 @@ def _check(spec: RunSpec) -> Workload:
     if spec.plan is not None:
         check_given_plan(inputs, spec.plan)
     return workload
+
+
+def _check_real(spec: RunSpec, application: Application) -> None:
+    """What real engines ask of an application beyond what simulated ones do."""
+    if not application.has_texts:
+        place = ", ".join(f"data.{data.name}" for data in application.data if not data.has_texts)
+        right = "give a file with texts, or run it with --engine simulated"
+        raise ApplicationError(
+            Problem(spec.application, place, "has lengths only, real engines need texts", right)
+        )
+    seeded = [node.name for node in application.nodes if node.draws_from_seed]
+    if seeded and spec.cluster.gpu.kind == "cpu":
+        # gpu_model_runner.py of vLLM 0.32: it rewinds the request's generator, which on CPUs cannot be.
+        wrong = "has a seed: a CPU engine dies of a seeded request whose prompt it computes in parts"
+        place = ", ".join(f"nodes.{name}.sampling" for name in seeded)
+        right = "leave the seed out, set temperature to 0, or run it on GPUs"
+        raise ApplicationError(Problem(spec.application, place, wrong, right))
 
 
 def _make_folder(application: str) -> RunPaths:
