@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,11 +30,12 @@ from samullm_tui.engines.protocol import (
     RequestRefusedError,
     Started,
 )
-from samullm_tui.engines.step_log import read_setup, read_steps
+from samullm_tui.engines.step_log import read_arrivals, read_setup, read_steps
 from samullm_tui.engines.tiny import FAMILIES
 from samullm_tui.engines.vllm_command import serve_command
 from samullm_tui.engines.vllm_engine import VllmEngine
 from samullm_tui.latency.measurements import MIN_ROWS
+from tests.engine.step_gate import StepGate
 
 pytestmark = [
     pytest.mark.engine,
@@ -74,8 +76,16 @@ async def serving(folder: Path) -> AsyncIterator[Served]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serving(tmp_path_factory.mktemp("engine")) as one:
+async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StepGate]:
+    """Where `served` logs its steps to."""
+    one = StepGate(tmp_path_factory.mktemp("gate") / "steps.csv")
+    yield one
+    one.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(gate: StepGate) -> AsyncIterator[Served]:
+    async with serving(gate.path.parent) as one:
         yield one
 
 
@@ -107,9 +117,15 @@ async def test_a_chat_answer_has_text_and_token_ids(served: Served) -> None:
 
 
 async def test_random_checkpoints_stop_by_themselves_after_lengths_of_every_size(served: Served) -> None:
-    completions = await asyncio.gather(
-        *(served.engine.generate(asked(f"question {n}", temperature=1.0, seed=n)) for n in range(64))
-    )
+    # Few at a time, whose prompts fit in a step: of a seeded one that it computes in parts this engine dies.
+    at_a_time = asyncio.Semaphore(32)
+
+    async def answer(number: int) -> Completion:
+        async with at_a_time:
+            return await served.engine.generate(asked(f"question {number}", temperature=1.0, seed=number))
+
+    completions = await asyncio.gather(*map(answer, range(64)))
+    assert 32 * max(c.prompt_tokens for c in completions) <= BUDGET
     lengths = sorted(c.output_tokens for c in completions)
     assert sum(c.finish_reason == "stop" for c in completions) > 48
     assert 40 < statistics.mean(lengths) < 600
@@ -206,33 +222,39 @@ def greedy(number: int) -> GenerateRequest:
     return GenerateRequest(key=number, prompt=prompt, chat=bool(number % 2), sampling=sampling)
 
 
-async def _stop_in_the_middle(served: Served, jobs: list[asyncio.Task[Completion]]) -> None:
-    """Stops the engine when it has all requests and has begun them, however late a busy machine lets anybody see that.
+async def _begun(served: Served, gate: StepGate) -> list[asyncio.Task[Completion]]:
+    """All requests, sent to an engine that is held when each has made a page of steps at least."""
+    gate.shut()
+    since_s, all_came = time.monotonic(), False
+    jobs = [asyncio.create_task(served.engine.generate(greedy(n))) for n in range(ANSWERS)]
+    while True:
+        while not gate.holds:
+            assert not all(job.done() for job in jobs), "the engine had all the time that it wanted"
+            await asyncio.sleep(0.01)
+        if all_came:
+            return jobs
+        all_came = len(read_arrivals(served.steps, since_s)) == ANSWERS
+        if not all_came:
+            await asyncio.sleep(0.5)  # They are on their way to an engine that makes no step meanwhile.
+        gate.let_on()
 
-    The engine core gets no time but these slices, and none while it is asked to stop.
-    """
-    (core,) = (pid for pid in marked(served.run) if "EngineCore" in Path(f"/proc/{pid}/cmdline").read_text())
-    enough = (await served.engine.stats()).output_tokens_total + 20 * len(jobs)
-    while not (
-        (stats := await served.engine.stats()).output_tokens_total >= enough
-        and stats.running + sum(job.done() for job in jobs) >= len(jobs)
-    ):
-        os.kill(core, signal.SIGCONT)
-        await asyncio.sleep(0.02)
-        os.kill(core, signal.SIGSTOP)
+
+async def _stop(served: Served, gate: StepGate) -> None:
+    """The engine is let on page by page, so that the order to give up finds it at work whenever it comes."""
     stopped = asyncio.create_task(served.engine.stop())
-    await asyncio.sleep(1)  # For the order to reach the core; one that is late finds a few more tokens made.
-    os.kill(core, signal.SIGCONT)
+    while not stopped.done():
+        await asyncio.wait({stopped}, timeout=1)
+        gate.let_on()
     await stopped
 
 
 async def test_a_stop_gives_back_tokens_with_which_another_engine_gives_the_same_answers(
-    served: Served, other: Served
+    served: Served, gate: StepGate, other: Served
 ) -> None:
     whole = await asyncio.gather(*(served.engine.generate(greedy(n)) for n in range(ANSWERS)))
     failed = asyncio.create_task(served.engine.failed())
-    jobs = [asyncio.create_task(served.engine.generate(greedy(n))) for n in range(ANSWERS)]
-    await _stop_in_the_middle(served, jobs)
+    jobs = await _begun(served, gate)
+    await _stop(served, gate)
     assert marked(served.run) == []
     assert not failed.done()
     failed.cancel()
