@@ -121,7 +121,7 @@ ACTIONS: tuple[Action, ...] = (
         "approve",
         "Look at what starting the selected plan means, then start it.",
         "plans",
-        when="planned",
+        when="approvable",
         changes=True,
     ),
     _a(

@@ -88,6 +88,27 @@ async def test_planning_can_be_given_up(make_app: MakeApp, sources: FakeSources)
         assert sources.cancelled
 
 
+async def test_who_wants_to_start_before_it_is_planned_comes_there_when_it_is(
+    make_app: MakeApp, sources: FakeSources
+) -> None:
+    sources.planning_may_end.clear()
+    async with make_app(application=APP).run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("p")
+        await pilot.pause()
+        theme = pilot.app.look.name
+        await pilot.press("a", *"start", "enter")
+        await pilot.pause()
+        assert "as soon as there is a plan" in shown(pilot)
+        assert "planning …" in shown(pilot)
+        assert pilot.app.look.name == theme, "letters typed too early do nothing"
+        sources.planning_may_end.set()
+        await settle(pilot)
+        assert "Type start" in shown(pilot)
+        assert not sources.calls, "nor do they start anything"
+        assert f"{RUN}  ● running" in await press(pilot, *"start", "enter")
+
+
 async def test_plans_are_ranked_compared_and_told_in_full(make_app: MakeApp) -> None:
     async with make_app(application=APP).run_test() as pilot:
         await settle(pilot)

@@ -39,6 +39,7 @@ class PlansScreen(ChartScreen, WaitingScreen[Forecast]):
         self.stages = False
         self.top = 0
         self.compared: Candidate | None = None
+        self._approve_next = False
         self._marks = marks_of([llm.name for llm in application.llms])
 
     async def fetch(self) -> Forecast:
@@ -53,7 +54,11 @@ class PlansScreen(ChartScreen, WaitingScreen[Forecast]):
             self.place = await in_thread(self.console.sources.place)
         except SamullmError as error:
             self.say(brief(error.problems[0]), "bad")
+        self._go_on_to_approve()
         self.redraw()
+
+    def fetched(self) -> None:
+        self._go_on_to_approve()
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -108,7 +113,9 @@ class PlansScreen(ChartScreen, WaitingScreen[Forecast]):
 
     def facts(self) -> set[str]:
         facts = super().facts()
-        return facts | {"planned"} if self.chosen is not None else facts
+        if self.chosen is not None:
+            return facts | {"planned", "approvable"}
+        return facts | {"approvable"} if "working" in facts else facts
 
     # Keys
 
@@ -160,12 +167,28 @@ class PlansScreen(ChartScreen, WaitingScreen[Forecast]):
         self.say("no longer compared" if same else "kept for comparison: select another plan", "dim")
 
     def do_approve(self) -> None:
-        if self.result is None or self.chosen is None:
-            return
-        if self.place is None:
+        """While it plans, or looks at this machine: as soon as that is done."""
+        self._approve_next = True
+        if self.result and not self.place:
             self.say("still looking at this machine", "warning")
-            return
-        self.app.push_screen(ApproveScreen(self.result, self.chosen, self.path, self.place))
+        self._go_on_to_approve()
+        self.redraw()
+
+    def _go_on_to_approve(self) -> None:
+        if self._approve_next and self.is_current and self.result and self.chosen and self.place:
+            self._approve_next = False
+            self.app.push_screen(ApproveScreen(self.result, self.chosen, self.path, self.place))
+
+    @property
+    def takes_text(self) -> bool:
+        """What is typed too early for the next screen does nothing here."""
+        return self._approve_next and "working" in self.facts()
+
+    def body(self, width: int, height: int) -> list[Line]:
+        lines = super().body(width, height)
+        if self.takes_text:
+            lines.append([(" as soon as there is a plan you can start it", "dim")])
+        return lines
 
     def do_what_if(self) -> None:
         if self.result is not None:
