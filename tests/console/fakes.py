@@ -278,7 +278,7 @@ class FakeSources:
         self.calls.append(("control", run, command))
         if self.refuse:
             raise self.refuse
-        return "paused" if command == "pause" else "running"
+        return {"pause": "paused", "drain": "draining", "stop": "draining"}.get(command, "running")
 
     def replan(self, run: str) -> str:
         self.calls.append(("replan", run))

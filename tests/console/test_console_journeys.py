@@ -165,8 +165,8 @@ async def test_a_run_is_paused_drained_and_stopped_only_after_a_question(
         await press(pilot, "enter")
         await press(pilot, "escape")
         assert len(sources.calls) == 1
-        await press(pilot, "s", *"stop", "enter")
-        await press(pilot, "d", *"drain", "enter")
+        assert "stop: its engines end" in await press(pilot, "s", *"stop", "enter")
+        assert "drain: draining" in await press(pilot, "d", *"drain", "enter")
         assert [call[-1] for call in sources.calls] == ["pause", "stop", "drain"]
 
 

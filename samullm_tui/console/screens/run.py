@@ -269,7 +269,13 @@ class RunScreen(MomentScreen):
 
     def _send(self, command: Command) -> None:
         control = self.console.sources.control
-        self.run_worker(self._answered(command, lambda: control(self.run_name, command)), group="control")
+
+        def ask() -> str:
+            status = control(self.run_name, command)
+            # To the run it is the same word for both, until its engines are gone.
+            return "its engines end" if command == "stop" and status == "draining" else status
+
+        self.run_worker(self._answered(command, ask), group="control")
 
     async def _respond(self, answer: Answer, number: int) -> None:
         respond = self.console.sources.answer
