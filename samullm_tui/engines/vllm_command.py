@@ -18,8 +18,8 @@ from samullm_tui.engines.step_log import SCHEDULER, STEPS
 __all__ = ["CPU_KV_CACHE", "OWNED_ARGUMENTS", "Command", "cookie_of", "serve_command"]
 
 SERVER_IDLE_S = 3600
-"""How long a server keeps a connection that nobody uses. vLLM's own is 5 s: seen on a machine with too much to do, it closed
-connections used a moment before, as the next request came over them.
+"""How long a server keeps a connection that nobody uses. With vLLM's own 5 s, on a machine with too much to do, requests
+failed because the server had closed the connection that they came over (ServerDisconnectedError).
 """
 CPU_KV_CACHE = "64M"
 """Without a size a CPU engine takes 92 % of the machine's memory."""

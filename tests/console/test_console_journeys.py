@@ -68,12 +68,14 @@ async def test_nothing_starts_unless_the_very_word_is_typed(
 async def test_a_launch_that_fails_says_why_and_leaves_the_question(
     make_app: MakeApp, sources: FakeSources
 ) -> None:
-    sources.refuse = RunError(Problem("x", "", "no space left on device"))
+    sources.refuse = RunError(Problem("x", "nodes.answer", "no space left on device", "make room " * 9))
     async with make_app(application=APP).run_test() as pilot:
         await settle(pilot)
         text = await press(pilot, "p", "a", *"start", "enter")
         assert "no space left on device" in text
         assert "Type start" in text
+        assert "nodes.answer" in text
+        assert text.count("make room") == 9, "nothing is cut off"
 
 
 async def test_planning_can_be_given_up(make_app: MakeApp, sources: FakeSources) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 PAGE = 4096
 """The least that a pipe holds: some 130 steps."""
 ROW = 64
-"""The longest row: with less room than that no step can end."""
+"""No row is longer. With less room than that a step or two can end, no more."""
 
 
 class StepGate:
-    """The pipe at `path`. Open from the start; to be made, opened and shut within a running event loop."""
+    """The pipe at `path`, open until it is shut. To be made and shut within a running event loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class StepGate:
 
     @property
     def holds(self) -> bool:
-        """Whether the engine cannot end another step."""
+        """Whether the engine is at the end of its page."""
         waiting = int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), "little")
         return PAGE - waiting < ROW
 

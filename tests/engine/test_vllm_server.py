@@ -223,7 +223,7 @@ def greedy(number: int) -> GenerateRequest:
 
 
 async def _begun(served: Served, gate: StepGate) -> list[asyncio.Task[Completion]]:
-    """All requests, sent to an engine that is held when each has made a page of steps at least."""
+    """All requests, sent to an engine that is held a page of steps after the last of them has reached it."""
     gate.shut()
     since_s, all_came = time.monotonic(), False
     jobs = [asyncio.create_task(served.engine.generate(greedy(n))) for n in range(ANSWERS)]

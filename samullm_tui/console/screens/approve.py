@@ -13,8 +13,7 @@ from samullm_tui.console.screens.base import ConsoleScreen
 from samullm_tui.console.sources import Place
 from samullm_tui.console.threads import in_thread
 from samullm_tui.console.views.approve import WORD, ApproveView, approve_lines
-from samullm_tui.console.views.common import brief
-from samullm_tui.domain.errors import SamullmError
+from samullm_tui.domain.errors import Problem, SamullmError
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.plan import Candidate, Forecast
 from samullm_tui.locations import runs_dir
@@ -36,6 +35,7 @@ class ApproveScreen(ConsoleScreen):
         self.gpus_now: Sequence[GpuSample] | None = None
         self.field = ""
         self.working = ""
+        self.problems: Sequence[Problem] = ()
 
     def on_mount(self) -> None:
         self.run_worker(self._look(), group="gpus")
@@ -50,7 +50,8 @@ class ApproveScreen(ConsoleScreen):
 
     def body(self, width: int, height: int) -> list[Line]:
         view = ApproveView(
-            self.forecast, self.candidate, self.place, self.gpus_now, runs_dir(), self.field, self.working
+            *(self.forecast, self.candidate, self.place, self.gpus_now, runs_dir()),
+            *(self.field, self.working, self.problems),
         )
         return approve_lines(view, width)
 
@@ -71,6 +72,7 @@ class ApproveScreen(ConsoleScreen):
         return True
 
     def do_do_it(self) -> None:
+        self.problems = ()
         self.working = "creating the run and starting its supervisor …"
         self.redraw()
         self.run_worker(self._launch(), group="launch")
@@ -80,6 +82,7 @@ class ApproveScreen(ConsoleScreen):
             run = await self.console.sources.launch(self.path, self.forecast, self.candidate.rank)
         except SamullmError as error:
             self.working = ""
-            self.say(f"not started: {brief(error.problems[0])}", "bad")
+            self.problems = error.problems
+            self.say("not started", "bad")
             return
         self.console.open_run(run, instead=True)

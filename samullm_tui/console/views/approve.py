@@ -11,7 +11,9 @@ from samullm_tui.console.layout.duration import duration
 from samullm_tui.console.layout.numbers import gib, plural
 from samullm_tui.console.layout.text import Line, wrap
 from samullm_tui.console.sources import Place
+from samullm_tui.console.views.common import problem_lines
 from samullm_tui.console.views.plans import placement_story
+from samullm_tui.domain.errors import Problem
 from samullm_tui.domain.event import GpuSample
 from samullm_tui.domain.plan import Candidate, Forecast
 
@@ -22,7 +24,9 @@ IN_USE_BYTES = 1024**3
 
 
 class ApproveView(Struct, frozen=True):
-    """`gpus_now` is None while nobody has looked yet. `working` replaces the question."""
+    """`gpus_now` is None while nobody has looked yet. `working` replaces the question; `problems`: why it did not
+    start when that was tried.
+    """
 
     forecast: Forecast
     candidate: Candidate
@@ -31,6 +35,7 @@ class ApproveView(Struct, frozen=True):
     folder: Path
     typed: str = ""
     working: str = ""
+    problems: Sequence[Problem] = ()
 
 
 def approve_lines(view: ApproveView, width: int) -> list[Line]:
@@ -45,6 +50,7 @@ def approve_lines(view: ApproveView, width: int) -> list[Line]:
             )
         ],
         [],
+        *([*problem_lines(view.problems, width - 6), []] if view.problems else []),
         _pair("makespan", f"~{duration(makespan.p50)}", f"9 in 10 within {duration(makespan.p90)}"),
         _pair("GPU-hours", f"~{view.candidate.gpu_hours:.2f}", plural(view.candidate.loads, "load")),
         _pair("requests", f"{sum(view.forecast.requests.values()):,}"),
